@@ -1,0 +1,1 @@
+"""The `seesay` command. Help and completion import no torch."""

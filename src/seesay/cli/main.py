@@ -1,0 +1,144 @@
+"""The entry point: a table of commands loaded when used, and exit codes for everything.
+
+0 ok, 1 a bug of ours, 2 usage, 3 some items failed under --strict, 4 a bad model, index or data,
+5 reading or writing failed, 130 and 143 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from types import FrameType
+from typing import Any
+
+import click
+
+from seesay import __version__
+from seesay.errors import SeesayError, nearest
+from seesay.family import resolve
+from seesay.tasks.task import TASKS
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "models": ("seesay.cli.commands.models:models", "List the models and what they can do."),
+    "info": ("seesay.cli.commands.models:info", "Show what a model or checkpoint is."),
+    "doctor": (
+        "seesay.cli.commands.doctor:doctor",
+        "Check this machine for what often goes wrong.",
+    ),
+    "index": ("seesay.cli.commands.index:index", "Make or update the index of a folder of images."),
+    "search": ("seesay.cli.commands.search:search", "Find images by words, by image, or by both."),
+    "convert": (
+        "seesay.cli.commands.convert:convert",
+        "Rewrite a checkpoint or index in another layout.",
+    ),
+    "bench": ("seesay.cli.commands.bench:bench", "Time a model on this machine."),
+}
+"""Commands that are no tasks: where they are, and their line of help."""
+
+
+class _Commands(click.Group):
+    """Tasks and commands by name; the module of one is imported when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*list(COMMANDS)[:3], *TASKS, *list(COMMANDS)[3:]]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in TASKS:
+            from seesay.cli.bind import command
+
+            return command(TASKS[cmd_name])
+        if cmd_name in COMMANDS:
+            found: click.Command = resolve(COMMANDS[cmd_name][0])
+            return found
+        return None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        known = self.list_commands(ctx)
+        if args and args[0] not in known:
+            ctx.fail(f"there is no command {args[0]!r}.{nearest(args[0], known)}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        tasks = [(name, task.summary) for name, task in TASKS.items()]
+        others = [(name, summary) for name, (_, summary) in COMMANDS.items()]
+        with formatter.section("Ask a model"):
+            formatter.write_dl(tasks)
+        with formatter.section("Collections, models, this machine"):
+            formatter.write_dl(others)
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Try: seesay search ~/Pictures 'a red bicycle'",
+)
+@click.version_option(__version__, prog_name="seesay")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def cli(debug: bool) -> None:
+    """看图说话: find, classify and match pictures by words, with no network."""
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the command line and leave the process with its exit code."""
+    sys.exit(run(sys.argv[1:] if args is None else args))
+
+
+def run(args: list[str]) -> int:
+    """Run the command line and return its exit code; every error is one line on stderr."""
+    if hasattr(signal, "SIGTERM"):
+        signal.signal(signal.SIGTERM, _terminate)
+    try:
+        result: Any = cli.main(args=args, prog_name="seesay", standalone_mode=False)
+        sys.stdout.flush()
+        return int(result) if isinstance(result, int) else 0
+    except click.exceptions.Abort:
+        return _say("interrupted", 130)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except BrokenPipeError:
+        # whoever read our output has had enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return _say("interrupted", 130)
+    except _Terminated:
+        return _say("terminated", 143)
+    except SeesayError as error:
+        _trace(args)
+        return _say(str(error), error.exit_code)
+    except OSError as error:
+        _trace(args)
+        return _say(f"{error.strerror or error}: {error.filename or ''}".rstrip(": "), 5)
+    except Exception as error:
+        _trace(args)
+        hint = "\n  hint: this is a bug in seesay; --debug shows where"
+        return _say(f"{type(error).__name__}: {error}{hint}", 1)
+
+
+class _Terminated(BaseException):
+    """SIGTERM arrived; a BaseException, so that no handler of ours swallows it."""
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> None:
+    raise _Terminated
+
+
+def _trace(args: list[str]) -> None:
+    if "--debug" in args:
+        import traceback
+
+        traceback.print_exc()
+
+
+def _say(message: str, code: int) -> int:
+    safe = f"seesay: {message}".encode("utf-8", "backslashreplace").decode()
+    print(safe, file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    main()

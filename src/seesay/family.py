@@ -1,0 +1,141 @@
+"""The record that ties a published model together. Declaring one imports no torch.
+
+The parts that need torch are given as "module:attribute" and resolved when first used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from seesay.checkpoints.files import Source
+    from seesay.checkpoints.keymap import KeyMap
+    from seesay.protocols import Processor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """One published size.
+
+    Attributes:
+        config: Makes the frozen configuration; its docstring names the upstream config file.
+        settings: Makes the processor settings (pixels, tokens) that the weights were trained with.
+        hub: The hub id that carries the weights, or None.
+        revision: The hub commit this was checked against, or None for the newest.
+        weights: A native checkpoint folder inside the package, or None.
+        licence: The licence of the weights, when it differs from the family's.
+    """
+
+    config: Callable[[], Any]
+    settings: Callable[[], dict[str, Any]]
+    hub: str | None = None
+    revision: str | None = None
+    weights: Path | None = None
+    licence: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """One way in which the family's checkpoints were published.
+
+    Attributes:
+        name: What `seesay convert --layout` calls it.
+        files: Names of its weight files, the preferred one first; globs and shard indices too.
+        recognises: Whether a source with such a file is of this layout; prefers to look at JSON.
+        config: The configuration told by the source.
+        settings: The processor settings told by the source.
+        keymap: Where each of the source's keys goes in a module of this configuration.
+        companions: Writes the files beside the weights (config.json, tokenizer ...) and returns
+            the name the weight file should have; raises CheckpointError when the layout cannot
+            say what the configuration says.
+    """
+
+    name: str
+    files: tuple[str, ...]
+    recognises: Callable[[Source], bool]
+    config: Callable[[Source], Any]
+    settings: Callable[[Source, Any], dict[str, Any]]
+    keymap: Callable[[Any], KeyMap]
+    companions: Callable[[Any, Processor, Path], str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """A published model: what it is, its sizes, and how to build and read it.
+
+    Attributes:
+        name: The folder's name.
+        summary: One line for lists.
+        paper: arXiv id and title.
+        licence: The licence of the published weights.
+        config: "module:Class" of the frozen dataclass that every configuration is.
+        variants: Name to variant; "<name>-tiny" is the one every contract test runs on.
+        module: "module:Class" of the nn.Module; built by `Class(config)`.
+        processor: "module:function"; called with (config, settings, folder or None).
+        layouts: "module:TUPLE" of the layouts, tried in order.
+        templates: "module:DICT" of the named prompt sets of zero-shot classification, the first
+            being the default; each a list of strings with one "{}" for the label.
+    """
+
+    name: str
+    summary: str
+    paper: str
+    licence: str
+    config: str
+    module: str
+    processor: str
+    layouts: str
+    templates: str = "seesay.tasks.classify:TEMPLATES"
+    variants: Mapping[str, Variant] = field(default_factory=dict)
+
+    def config_class(self) -> type:
+        """Return the dataclass of the configuration; imports torch."""
+        found: type = resolve(self.config)
+        return found
+
+    def module_class(self) -> type[nn.Module]:
+        """Return the class of the module; imports torch."""
+        found: type[nn.Module] = resolve(self.module)
+        return found
+
+    def build(self, config: Any) -> nn.Module:
+        """Return a module of this configuration with its default initialisation."""
+        return self.module_class()(config)
+
+    def make_processor(
+        self, config: Any, settings: Mapping[str, Any], folder: Path | None = None
+    ) -> Processor:
+        """Return the processor for a configuration; `folder` may hold tokenizer files."""
+        made: Processor = resolve(self.processor)(config, settings, folder)
+        return made
+
+    def known_layouts(self) -> tuple[Layout, ...]:
+        """Return the published layouts."""
+        found: tuple[Layout, ...] = resolve(self.layouts)
+        return found
+
+    def prompt_sets(self) -> Mapping[str, Sequence[str]]:
+        """Return the prompt sets for zero-shot classification by name."""
+        found: Mapping[str, Sequence[str]] = resolve(self.templates)
+        return found
+
+
+def deferred(path: str, **arguments: Any) -> Callable[[], Any]:
+    """Return a function that resolves "module:function" when called, and calls it."""
+
+    def call() -> Any:
+        return resolve(path)(**arguments)
+
+    return call
+
+
+def resolve(path: str) -> Any:
+    """Return the attribute that "package.module:attribute" names."""
+    module, _, attribute = path.partition(":")
+    return getattr(import_module(module), attribute)

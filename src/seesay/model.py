@@ -1,0 +1,387 @@
+"""`load`, `create` and the `Model` handle: a module, its processor and what they were made from.
+
+The handle turns lists of images and strings into tensors and back, in batches, in input order,
+with bad items reported one by one. Everything a task does beyond that lives in `tasks/`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from seesay import registry
+from seesay.errors import InputError, ItemsFailed, UsageError
+from seesay.processing.image import open_picture
+from seesay.tasks.task import TASKS, Task
+
+if TYPE_CHECKING:
+    from seesay.family import Family
+    from seesay.protocols import Processor
+    from seesay.tasks.classify import ClassifyOutput
+    from seesay.tasks.match import MatchOutput
+    from seesay.tasks.relevance import Relevance
+    from seesay.types import ImageInput
+
+Optimize = bool | Literal["int8"]
+
+
+class ImageChunk(NamedTuple):
+    """Some consecutive images: where they start, their vectors [N, E], and what failed.
+
+    A failed item's row is NaN; `failures` maps its position in the whole input to the error.
+    """
+
+    start: int
+    vectors: Tensor
+    failures: dict[int, InputError]
+
+
+class Model:
+    """A loaded model. Made by `seesay.load` and `seesay.create`.
+
+    Attributes:
+        module: The `nn.Module`; sees tensors only.
+        processor: Pictures and strings to tensors.
+        family: The declaration it belongs to.
+        config: Its frozen configuration.
+        name: What it was loaded as.
+        fingerprint: Hex digest of configuration, processing and weights; an index remembers it.
+        revision: The hub commit, when it came from the hub.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        processor: Processor,
+        family: Family,
+        config: Any,
+        *,
+        name: str,
+        fingerprint: str,
+        revision: str | None = None,
+    ) -> None:
+        self.module = module
+        self.processor = processor
+        self.family = family
+        self.config = config
+        self.name = name
+        self.fingerprint = fingerprint
+        self.revision = revision
+        self.decode: Literal["exact", "fast"] = "exact"
+        self.device = torch.device("cpu")
+        self.dtype = torch.float32
+
+    def __repr__(self) -> str:
+        return f"<seesay.Model {self.name} ({self.family.name}, {self.dtype}, {self.device})>"
+
+    def to(
+        self, device: str | torch.device | None = None, dtype: str | torch.dtype | None = None
+    ) -> Model:
+        """Move to a device and a floating-point type ("auto": see `seesay.load`); returns self."""
+        self.device = pick_device(device) if device is not None else self.device
+        self.dtype = pick_dtype(dtype, self.device) if dtype is not None else self.dtype
+        self.module.to(device=self.device, dtype=self.dtype)
+        return self
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write a native checkpoint folder that `seesay.load` reads back bit for bit.
+
+        Raises:
+            StorageError: The folder cannot be written; nothing half-written stays behind.
+        """
+        from seesay.checkpoints.native import save
+
+        save(Path(folder), self.family, self.config, self.processor, self.module, name=self.name)
+
+    def tasks(self) -> list[str]:
+        """Return the names of the tasks this model can do."""
+        return [name for name, task in TASKS.items() if supports(self.family, task)]
+
+    # -- vectors ---------------------------------------------------------------------------------
+
+    def embed_images(
+        self,
+        images: Sequence[ImageInput] | ImageInput,
+        *,
+        batch_size: int = 32,
+        errors: list[InputError] | None = None,
+    ) -> Tensor:
+        """Encode images as unit vectors, in input order.
+
+        Args:
+            images: Paths, encoded bytes, PIL images or arrays [h, w, c]; one or many.
+            batch_size: How many go through the network together.
+            errors: When given, bad items are appended here and their rows are NaN.
+
+        Returns:
+            Float32 tensor [N, E] on the CPU.
+
+        Raises:
+            ItemsFailed: Some images cannot be read and `errors` is None; lists them all.
+        """
+        items = as_list(images)
+        failures: dict[int, InputError] = {}
+        rows: list[Tensor] = []
+        for chunk in self.stream_images(items, batch_size=batch_size):
+            rows.append(chunk.vectors)
+            failures |= chunk.failures
+        if failures and errors is None:
+            raise ItemsFailed(list(failures.values()), len(items))
+        if errors is not None:
+            errors.extend(failures.values())
+        return torch.cat(rows) if rows else torch.empty(0, self._width())
+
+    def stream_images(
+        self, images: Sequence[ImageInput], *, batch_size: int = 32
+    ) -> Iterator[ImageChunk]:
+        """Encode images chunk by chunk while the next chunks are being decoded.
+
+        Yields:
+            Consecutive chunks of at most `batch_size` images; never raises for a bad image.
+        """
+        self._need("embed")
+        starts = range(0, len(images), batch_size)
+        at_least = 0
+        if self.decode == "fast":
+            spec = self.processor.image
+            at_least = spec.shortest_edge or min(spec.size)
+
+        def prepare(start: int) -> tuple[int, list[int], Tensor | None, dict[int, InputError]]:
+            pictures, good, failures = [], [], {}
+            for i in range(start, min(start + batch_size, len(images))):
+                try:
+                    item = images[i]
+                    label = None if isinstance(item, (str, os.PathLike)) else f"image {i}"
+                    pictures.append(open_picture(item, name=label, at_least=at_least))
+                    good.append(i - start)
+                except InputError as error:
+                    failures[i] = error
+            pixels = self.processor.images(pictures) if pictures else None
+            return start, good, pixels, failures
+
+        with ThreadPoolExecutor(max_workers=2) as pool:
+            pending: deque[Future[Any]] = deque()
+            ahead = iter(starts)
+            for start in ahead:
+                pending.append(pool.submit(prepare, start))
+                if len(pending) > 2:
+                    break
+            while pending:
+                start, good, pixels, failures = pending.popleft().result()
+                for following in ahead:
+                    pending.append(pool.submit(prepare, following))
+                    break
+                count = min(batch_size, len(images) - start)
+                vectors = torch.full((count, self._width()), float("nan"))
+                if pixels is not None:
+                    vectors[good] = self.embed_pixels(pixels)
+                yield ImageChunk(start, vectors, failures)
+
+    def each_image(
+        self, images: Sequence[ImageInput], *, batch_size: int = 32
+    ) -> Iterator[tuple[Tensor, InputError | None]]:
+        """Yield the vector [E] of each image in input order, and its error or None."""
+        for chunk in self.stream_images(images, batch_size=batch_size):
+            for i, vector in enumerate(chunk.vectors, chunk.start):
+                yield vector, chunk.failures.get(i)
+
+    def embed_pixels(self, pixels: Tensor) -> Tensor:
+        """Normalised pixels [B, 3, h, w] to float32 unit vectors [B, E] on the CPU."""
+        with torch.inference_mode():
+            vectors = self.module.embed_image(  # type: ignore[operator]
+                pixels.to(self.device, self.dtype, memory_format=torch.channels_last)
+            )
+            return F.normalize(vectors.float(), dim=-1).cpu()
+
+    def embed_texts(self, texts: Sequence[str] | str, *, batch_size: int = 256) -> Tensor:
+        """Encode strings as unit vectors, in input order.
+
+        Returns:
+            Float32 tensor [N, E] on the CPU.
+
+        Raises:
+            InputError: An item is not a string, or the checkpoint came without a tokenizer.
+        """
+        self._need("embed")
+        strings = [texts] if isinstance(texts, str) else list(texts)
+        for i, text in enumerate(strings):
+            if not isinstance(text, str):
+                raise InputError(f"text {i} is {type(text).__name__}, not a string")
+        vectors = torch.empty(len(strings), self._width())
+        # neighbours in length share a batch, so little is spent on padding
+        order = sorted(range(len(strings)), key=lambda i: len(strings[i]))
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            ids, mask = self.processor.texts([strings[i] for i in rows])
+            with torch.inference_mode():
+                encoded = self.module.embed_text(  # type: ignore[operator]
+                    ids.to(self.device), mask.to(self.device)
+                )
+                vectors[rows] = F.normalize(encoded.float(), dim=-1).cpu()
+        return vectors
+
+    # -- tasks -----------------------------------------------------------------------------------
+
+    def classify(
+        self,
+        images: Sequence[ImageInput] | ImageInput,
+        labels: Sequence[str],
+        templates: Sequence[str] | str | None = None,
+    ) -> list[ClassifyOutput]:
+        """Say which of the labels each image shows, without training. See `tasks.classify`."""
+        from seesay.tasks.classify import classify
+
+        self._need("classify")
+        return classify(self, as_list(images), labels, templates)
+
+    def match(
+        self, images: Sequence[ImageInput] | ImageInput, texts: Sequence[str] | str
+    ) -> list[MatchOutput]:
+        """Score pairs of an image and a text; one image or one text is paired with all others."""
+        from seesay.tasks.match import match
+
+        self._need("match")
+        return match(self, as_list(images), [texts] if isinstance(texts, str) else list(texts))
+
+    def relevance(self, image: ImageInput, text: str) -> Relevance:
+        """Show where in the image the text is found. See `tasks.relevance`."""
+        from seesay.tasks.relevance import relevance
+
+        self._need("relevance")
+        return relevance(self, image, text)
+
+    def _need(self, name: str) -> None:
+        task = TASKS[name]
+        if not supports(self.family, task):
+            able = [f.name for f in registry.families() if supports(f, task)]
+            raise UsageError(
+                f"{self.name} cannot {name}", f"families that can: {', '.join(able) or 'none'}"
+            )
+
+    def _width(self) -> int:
+        return int(self.config.embed_width)
+
+
+def load(
+    name: str | os.PathLike[str],
+    *,
+    device: str | torch.device = "auto",
+    dtype: str | torch.dtype = "auto",
+    revision: str | None = None,
+    optimize: Optimize = False,
+    decode: Literal["exact", "fast"] = "exact",
+    offline: bool | None = None,
+) -> Model:
+    """Load a model for inference.
+
+    Args:
+        name: A hub id ("openai/clip-vit-base-patch32"), a local folder in any published layout, a
+            .pt or .safetensors file, or a built-in ("seesay/mini").
+        device: "auto" is the GPU when there is one.
+        dtype: "auto" is bfloat16 where the processor multiplies it natively, else float32.
+        revision: The hub commit, tag or branch.
+        optimize: True packs the linear layers for inference on the CPU (the module can no longer
+            be trained or saved); "int8" also quantises them.
+        decode: "exact" pixels, or "fast": JPEGs are decoded at the scale that is needed.
+        offline: Never reach for the network; None honours HF_HUB_OFFLINE.
+
+    Raises:
+        UsageError: Nothing is called this.
+        CheckpointError: The files are damaged, foreign, or do not fit their configuration.
+    """
+    from seesay.checkpoints.load import read
+
+    if decode not in ("exact", "fast"):
+        raise UsageError(f"decode={decode!r} is neither 'exact' nor 'fast'")
+    if optimize not in (False, True, "int8"):
+        raise UsageError(f"optimize={optimize!r} is not False, True or 'int8'")
+    loaded = read(os.fspath(name), revision=revision, offline=offline)
+    model = Model(
+        loaded.module,
+        loaded.processor,
+        loaded.family,
+        loaded.config,
+        name=os.fspath(name),
+        fingerprint=loaded.fingerprint,
+        revision=loaded.revision,
+    )
+    model.module.eval().requires_grad_(False)
+    model.decode = decode
+    model.to(device, dtype)
+    if optimize and model.device.type == "cpu":
+        from seesay.nn.packed import pack
+
+        pack(model.module, int8=optimize == "int8")
+    return model
+
+
+def create(
+    name: str,
+    *,
+    seed: int = 0,
+    device: str | torch.device = "cpu",
+    dtype: str | torch.dtype = "float32",
+) -> Model:
+    """Build a variant with random weights: for tests, for training from scratch, for timing.
+
+    Raises:
+        UsageError: No variant has this name.
+    """
+    family, variant = registry.variant(name)
+    config = variant.config()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module = family.build(config)
+    processor = family.make_processor(config, variant.settings())
+    model = Model(module, processor, family, config, name=name, fingerprint=f"random-{name}-{seed}")
+    model.module.eval()
+    return model.to(device, dtype)
+
+
+def supports(family: Family, task: Task) -> bool:
+    """Whether the family's module satisfies the protocol the task needs."""
+    return task.allows(family.module_class())
+
+
+def pick_device(device: str | torch.device) -> torch.device:
+    """Resolve "auto" to the GPU when there is one."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.device(device)
+    except RuntimeError:
+        raise UsageError(f"device={device!r} is not a device", "auto, cpu, cuda, cuda:0") from None
+
+
+def pick_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
+    """Resolve "auto" to bfloat16 where it is multiplied natively, else float32."""
+    if isinstance(dtype, torch.dtype):
+        return dtype
+    names: Mapping[str, torch.dtype] = {
+        "float32": torch.float32,
+        "bfloat16": torch.bfloat16,
+        "float16": torch.float16,
+    }
+    if dtype in names:
+        return names[dtype]
+    if dtype != "auto":
+        raise UsageError(f"dtype={dtype!r} is not one of auto, {', '.join(names)}")
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    native = device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()  # type: ignore[no-untyped-call]
+    return torch.bfloat16 if native else torch.float32
+
+
+def as_list(images: Sequence[ImageInput] | ImageInput) -> list[ImageInput]:
+    """One image or many, as a list."""
+    if isinstance(images, (list, tuple)):
+        return list(images)
+    return [images]  # type: ignore[list-item]

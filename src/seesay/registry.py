@@ -1,0 +1,60 @@
+"""The families seesay knows. A new family is one folder and one line here."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from seesay.errors import UsageError, nearest
+
+if TYPE_CHECKING:
+    from seesay.family import Family, Variant
+
+FAMILIES: dict[str, str] = {
+    "clip": "seesay.families.clip",
+    "mini": "seesay.families.mini",
+}
+"""Family name -> the module whose `FAMILY` declares it. Importing one does not import torch."""
+
+DEFAULT_MODEL = "seesay/mini"
+
+
+def family(name: str) -> Family:
+    """Return the declared family.
+
+    Raises:
+        UsageError: No family has this name.
+    """
+    if name not in FAMILIES:
+        raise UsageError(f"there is no family {name!r}.{nearest(name, FAMILIES)}")
+    declared: Family = import_module(FAMILIES[name]).FAMILY
+    return declared
+
+
+def families() -> list[Family]:
+    """Return every declared family, in the order of the registry."""
+    return [family(name) for name in FAMILIES]
+
+
+def variants() -> dict[str, tuple[Family, Variant]]:
+    """Return every variant by its name."""
+    return {
+        name: (declared, variant)
+        for declared in families()
+        for name, variant in declared.variants.items()
+    }
+
+
+def variant(name: str) -> tuple[Family, Variant]:
+    """Return the family and variant of this variant name or hub id.
+
+    Raises:
+        UsageError: No variant has this name; the nearest names are given.
+    """
+    known = variants()
+    for key, (declared, found) in known.items():
+        if name in (key, found.hub):
+            return declared, found
+    raise UsageError(
+        f"there is no model {name!r}.{nearest(name, known)}", "seesay models lists them all"
+    )

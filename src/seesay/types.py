@@ -1,0 +1,50 @@
+"""The data that crosses layers: image inputs, pictures, text batches.
+
+Shapes everywhere use one legend: B batch, L tokens, D width, H heads, E embedding,
+V vocabulary, P patches.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
+    from torch import Tensor
+
+    ImageInput = str | os.PathLike[str] | bytes | Image.Image | np.ndarray[Any, Any]
+else:
+
+    class ImageInput:
+        """Every image argument: a path, encoded bytes, a PIL image or an array [h, w(, c)].
+
+        At run time it only marks, in a task's request, which fields are images.
+        """
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One decoded image: upright (EXIF applied), RGB, alpha composited on white.
+
+    Attributes:
+        image: The pixels, PIL mode RGB.
+        size: Width and height of the upright original in pixels. `image` may be smaller when it
+            was decoded for a known target size.
+        name: What to call it in messages: the path, or "item 3".
+        frames: How many frames the file has; the first is used.
+    """
+
+    image: Image.Image
+    size: tuple[int, int]
+    name: str
+    frames: int = 1
+
+
+class TextBatch(NamedTuple):
+    """Token ids [B, L] and the boolean mask [B, L], True where a token counts."""
+
+    ids: Tensor
+    mask: Tensor
