@@ -376,7 +376,7 @@ def pick_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
         raise UsageError(f"dtype={dtype!r} is not one of auto, {', '.join(names)}")
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    native = device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()  # type: ignore[no-untyped-call]
+    native = device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
     return torch.bfloat16 if native else torch.float32
 
 

@@ -102,20 +102,16 @@ def _option(
     name: str, text: str, *, required: bool = False, multiple: bool = False, commas: bool = False
 ) -> click.Option:
     flag = f"--{name.replace('_', '-')}"
-    kind = _Commas() if commas else None
-    return click.Option([flag], help=text, required=required, multiple=multiple, type=kind)
+    if commas:
+        return click.Option([flag], help=text, required=required, callback=_split, metavar="A,B,C")
+    return click.Option([flag], help=text, required=required, multiple=multiple)
 
 
-class _Commas(click.ParamType):
-    """A list of strings separated by commas, Chinese ones too."""
-
-    name = "a,b,c"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, ...]:
-        if isinstance(value, tuple):
-            return value
-        parts = value.replace("，", ",").split(",")
-        return tuple(part.strip() for part in parts if part.strip())
+def _split(_ctx: Any, _param: Any, value: str | None) -> tuple[str, ...] | None:
+    """Cut at commas, Chinese ones too."""
+    if value is None:
+        return None
+    return tuple(part.strip() for part in value.replace("，", ",").split(",") if part.strip())
 
 
 def _requests(request: type, fields: dict[str, Any], many: set[str]) -> list[Any]:

@@ -109,7 +109,7 @@ def _scores(
     model: Model, images: Sequence[ImageInput], classes: Sequence[tuple[Sequence[str], Tensor]]
 ) -> Iterator[ClassifyOutput | InputError]:
     """One result per image, each against its own labels and their vectors."""
-    scale = model.module.logit_scale.detach().float().exp().cpu()  # type: ignore[operator,union-attr]
+    scale = model.module.logit_scale.detach().float().exp().cpu()  # type: ignore[operator]
     for (vector, failure), (labels, vectors) in zip(model.each_image(images), classes, strict=True):
         if failure is not None:
             yield failure

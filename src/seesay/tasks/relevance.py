@@ -98,7 +98,7 @@ def relevance(model: Model, image: ImageInput, text: str) -> Relevance:
             pixels = model.processor.images([picture]).to(model.device, model.dtype)
             vector = model.module.embed_image(pixels.requires_grad_())[0]  # type: ignore[operator]
             score = F.normalize(vector.float(), dim=-1) @ target
-            score.backward()
+            torch.autograd.backward(score)
     except RuntimeError as error:
         raise UsageError(
             f"no gradients can be had from {model.name} ({error})", "load it without optimize"

@@ -62,7 +62,7 @@ def _processor() -> Check:
             ("bfloat16", torch.cpu._is_avx512_bf16_supported),
             ("AMX", torch.cpu._is_amx_tile_supported),
         )
-        if test()  # type: ignore[no-untyped-call]
+        if test()
     ]
     threads = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads"
     return "processor", True, f"{threads}, {', '.join(abilities) or 'no bfloat16: float32'}", ""

@@ -80,7 +80,7 @@ def info(model: str, revision: str | None, as_json: bool) -> None:
 
 def _record(name: str, *, with_tasks: bool) -> dict[str, Any]:
     family, variant = registry.variant(name)
-    record = {
+    record: dict[str, Any] = {
         "name": name,
         "family": family.name,
         "summary": family.summary,
