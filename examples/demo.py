@@ -46,7 +46,8 @@ def main() -> None:
     type_command(f"search {INDEX} --image {photo} -k 3")
     type_command(f"classify {photo} --labels 猫,狗,鸟,汽车,房子")
     type_command(f"match {photo} 'a cat' 'a dog' '一只猫'")
-    type_command(f"relevance {photo} 'the face of a cat' --save-annotated {OUT / 'relevance.png'}")
+    bee = GALLERY / "honey-bee.jpg"
+    type_command(f"relevance {bee} 'a bee' --save-annotated {OUT / 'relevance.png'}")
     page = OUT / "search.html"
     type_command(f"search {INDEX} 'animals' -k 12 --html {page} -f")
     columns = shutil.get_terminal_size().columns

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -37,6 +38,7 @@ def say(capsys):
     return call
 
 
+GALLERY = Path(__file__).parents[2] / "examples" / "gallery"
 MINI = ("--model", "seesay/mini")
 
 
@@ -87,12 +89,12 @@ def test_embed_takes_images_and_texts_and_gives_unit_vectors(say, pictures):
 
 
 def test_relevance_draws_over_the_picture(say, pictures, tmp_path):
-    target = tmp_path / "map.png"
+    target, picture = tmp_path / "map.png", GALLERY / "honey-bee.jpg"
     code, out, _ = say(
-        "relevance", pictures / "red.png", "red", "--save-annotated", target, "--json", *MINI
+        "relevance", picture, "a bee", "--save-annotated", target, "--json", *MINI
     )
     assert code == 0
-    assert Image.open(target).size == (40, 30)
+    assert Image.open(target).size == Image.open(picture).size
     result = json.loads(out)["results"][0]
     assert max(max(row) for row in result["grid"]) == pytest.approx(1)
     assert "picture" not in result

@@ -115,7 +115,7 @@ def relevance(model: Model, image: ImageInput, text: str) -> Relevance:
         box[1] + (y + 0.5) / rows * (box[3] - box[1]),
     )
     return Relevance(
-        itc=float(score),
+        itc=float(score.detach()),
         grid=[[round(float(v), 4) for v in row] for row in grid],
         box=box,
         peak=peak,

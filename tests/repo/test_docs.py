@@ -1,0 +1,127 @@
+"""What the documentation shows can be typed, and what it prints from the code is up to date."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import seesay
+from contract.probes import picture
+from repo.blocks import blocks
+from repo.source_tree import ROOT
+from seesay.checkpoints.convert import convert
+from seesay.cli.commands.models import task_table
+from seesay.cli.main import cli, run
+
+PAGES = sorted(
+    page
+    for page in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    # its blocks are a family, which test_toy_family.py registers first
+    if page.name != "adding-a-family.md"
+)
+READMES = [ROOT / "README.md", ROOT / "README.zh-CN.md"]
+OTHER_PROGRAMS = ("make ", "pip ", "python ", "SEESAY_", "#", ".venv/bin/python")
+"""How lines of shell blocks may begin that are not ours to run here."""
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the files that the pages speak of, and a hub that has one tiny model."""
+    gallery = ROOT / "examples" / "gallery"
+    (tmp_path / "photos").mkdir()
+    for target, source in {"cat": "cat-face.jpg", "bicycle": "bicycle-drawing.jpg"}.items():
+        original = gallery / source
+        image = Image.open(original) if original.exists() else picture(60, 50)
+        image.save(tmp_path / f"{target}.jpg")
+        image.save(tmp_path / "photos" / f"{target}.jpg")
+    (tmp_path / "photos" / "notes.jpg").write_text("no picture")
+    shutil.copytree(tmp_path / "photos", tmp_path / "pictures")
+
+    def fetch(repo: str, *_: object) -> tuple[Path, str]:
+        folder = tmp_path / "hub"
+        if not folder.exists():
+            seesay.create("clip-tiny").save(tmp_path / "hub-native")
+            convert(tmp_path / "hub-native", folder, "hf")
+        return folder, "0" * 40
+
+    monkeypatch.setattr("seesay.checkpoints.hub.fetch", fetch)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_the_code_of_a_page_runs_from_top_to_bottom(
+    page: Path, workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for block in blocks(page):
+        where = f"{page.name}:{block.line}"
+        if block.language == "python":
+            exec(compile(block.text, where, "exec"), {})
+        elif block.language in ("sh", "console"):
+            for words in block.commands():
+                capsys.readouterr()
+                assert run(words) == 0, (where, words, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_no_line_of_a_shell_block_goes_unread(page: Path) -> None:
+    for block in blocks(page):
+        if block.language in ("sh", "console"):
+            lines = [line for line in block.text.replace("\\\n", " ").splitlines() if line.strip()]
+            ours = [line for line in lines if line.removeprefix("$ ").startswith("seesay ")]
+            rest = [line for line in lines if line not in ours]
+            unread = [line for line in rest if not line.startswith(OTHER_PROGRAMS)]
+            assert not unread, f"{page.name}:{block.line} {unread}"
+            assert len(ours) == len(block.commands())
+
+
+@pytest.mark.parametrize("page", READMES, ids=lambda page: page.name)
+def test_the_table_of_tasks_is_the_one_the_code_prints(page: Path) -> None:
+    match = re.search(r"<!-- tasks -->\n(.*?)\n?<!-- /tasks -->", page.read_text("utf-8"), re.S)
+    assert match, "the markers around the table are gone"
+    assert match[1].strip() == task_table().strip(), "put in what `seesay models --tasks` prints"
+
+
+def test_both_readmes_show_the_same_things() -> None:
+    """They differ in words, so compare what is typed: commands, and calls from Python."""
+    shown = []
+    for page in READMES:
+        found = blocks(page)
+        commands = [
+            [word for word in words if word.isascii() and " " not in word][:2]
+            for block in found
+            for words in block.commands()
+        ]
+        calls = [re.findall(r"\.(\w+)\(", b.text) for b in found if b.language == "python"]
+        shown.append(([words[0] for words in commands], calls, len(found)))
+    assert shown[0] == shown[1]
+
+
+def test_every_command_is_shown_in_the_readme() -> None:
+    text = (ROOT / "README.md").read_text("utf-8")
+    shown = ("index", "search", "classify", "match", "relevance", "embed", "convert", "models")
+    known = cli.list_commands(None)
+    for name in shown:
+        assert name in known
+        assert f"seesay {name}" in text
+
+
+@pytest.mark.parametrize(
+    "page", [*PAGES, ROOT / "docs" / "adding-a-family.md"], ids=lambda p: p.name
+)
+def test_links_lead_somewhere(page: Path) -> None:
+    text = re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.M | re.S)
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
+        if not re.match(r"https?://|mailto:", target):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_documentation_names_files_that_exist() -> None:
+    folders = r"(?:src|tests|docs|examples|benchmarks)/"
+    for page in [*PAGES, ROOT / "NOTICE"]:
+        for name in re.findall(rf"(?<![\w/.]){folders}[\w./-]*[\w/]", page.read_text("utf-8")):
+            assert (ROOT / name).exists(), f"{page.name} speaks of {name}"
