@@ -278,6 +278,7 @@ def load(
     revision: str | None = None,
     optimize: Optimize = False,
     decode: Literal["exact", "fast"] = "exact",
+    compat: Literal["hf"] | None = None,
     offline: bool | None = None,
 ) -> Model:
     """Load a model for inference.
@@ -291,6 +292,8 @@ def load(
         optimize: True packs the linear layers for inference on the CPU (the module can no longer
             be trained or saved); "int8" also quantises them.
         decode: "exact" pixels, or "fast": JPEGs are decoded at the scale that is needed.
+        compat: "hf" gives transformers' token ids where the original's differ (it neither mends
+            mojibake nor resolves HTML entities).
         offline: Never reach for the network; None honours HF_HUB_OFFLINE.
 
     Raises:
@@ -303,7 +306,7 @@ def load(
         raise UsageError(f"decode={decode!r} is neither 'exact' nor 'fast'")
     if optimize not in (False, True, "int8"):
         raise UsageError(f"optimize={optimize!r} is not False, True or 'int8'")
-    loaded = read(os.fspath(name), revision=revision, offline=offline)
+    loaded = read(os.fspath(name), revision=revision, offline=offline, compat=compat)
     model = Model(
         loaded.module,
         loaded.processor,

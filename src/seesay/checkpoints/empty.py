@@ -1,0 +1,56 @@
+"""Modules without memory for their weights, to be filled from a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from seesay.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from seesay.family import Family
+
+_DRAWING = {nn.init.normal_, nn.init.trunc_normal_, torch.Tensor.normal_}
+
+
+class _Undrawn(TorchFunctionMode):
+    """Draws no random values: without memory for them there is nothing to draw.
+
+    torch would import its compiler to find that out, which takes longer than reading most
+    checkpoints.
+    """
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        if func in _DRAWING:
+            return args[0] if args else (kwargs or {})["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
+def build_empty(family: Family, config: Any, path: Path) -> tuple[nn.Module, dict[str, Tensor]]:
+    """Return a module without memory for its weights, and what its state dict must look like.
+
+    Args:
+        family: Whose module it is.
+        config: Its configuration.
+        path: What to blame when the configuration cannot be built.
+
+    Raises:
+        CheckpointError: The configuration describes nothing that can be built.
+    """
+    try:
+        with torch.device("meta"), _Undrawn():
+            module = family.build(config)
+    except (TypeError, ValueError, RuntimeError, ZeroDivisionError, KeyError) as error:
+        raise CheckpointError(f"{path}: the configuration cannot be built ({error})") from None
+    return module, module.state_dict()

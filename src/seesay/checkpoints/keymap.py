@@ -1,0 +1,323 @@
+"""Where each tensor of a published layout goes, and the way back, with nothing left over.
+
+A pattern is a tensor name with named holes: `{i}` stands for one part between dots,
+`{rest...}` for one or more parts. A rule reads some names of the published layout and gives some
+names of ours. The same rules run backwards to write the published layout.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from seesay.errors import CheckpointError, nearest
+
+_HOLE = re.compile(r"\{(\w+)(\.\.\.)?\}")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Some tensors of the published layout become some tensors of ours.
+
+    Attributes:
+        theirs: Patterns of the published names.
+        ours: Patterns of our names; empty when the tensors are dropped.
+    """
+
+    theirs: tuple[str, ...]
+    ours: tuple[str, ...]
+
+    def forward(self, tensors: list[Tensor]) -> list[Tensor]:
+        """Turn theirs into ours."""
+        return tensors
+
+    def inverse(self, tensors: list[Tensor]) -> list[Tensor]:
+        """Turn ours into theirs."""
+        return tensors
+
+
+@dataclass(frozen=True, init=False)
+class Rename(Rule):
+    """The same tensor under another name."""
+
+    def __init__(self, theirs: str, ours: str) -> None:
+        super().__init__((theirs,), (ours,))
+
+
+@dataclass(frozen=True, init=False)
+class Transpose(Rule):
+    """A matrix stored the other way round."""
+
+    def __init__(self, theirs: str, ours: str) -> None:
+        super().__init__((theirs,), (ours,))
+
+    def forward(self, tensors: list[Tensor]) -> list[Tensor]:
+        """Transpose the matrix."""
+        return [tensors[0].T.contiguous()]
+
+    def inverse(self, tensors: list[Tensor]) -> list[Tensor]:
+        """Transpose it back."""
+        return self.forward(tensors)
+
+
+@dataclass(frozen=True)
+class Reshape(Rule):
+    """The same numbers in another shape.
+
+    Attributes:
+        into: Our shape; -1 once at most.
+        back: Their shape; -1 once at most.
+    """
+
+    into: tuple[int, ...]
+    back: tuple[int, ...]
+
+    def forward(self, tensors: list[Tensor]) -> list[Tensor]:
+        """Give the tensor our shape."""
+        return [tensors[0].reshape(self.into)]
+
+    def inverse(self, tensors: list[Tensor]) -> list[Tensor]:
+        """Give the tensor their shape."""
+        return [tensors[0].reshape(self.back)]
+
+
+@dataclass(frozen=True, init=False)
+class Split(Rule):
+    """One tensor of theirs cut into equal parts along the first dimension."""
+
+    def __init__(self, theirs: str, ours: Sequence[str]) -> None:
+        super().__init__((theirs,), tuple(ours))
+
+    def forward(self, tensors: list[Tensor]) -> list[Tensor]:
+        """Cut."""
+        if len(tensors[0]) % len(self.ours):
+            raise ValueError(f"{len(tensors[0])} rows cannot be cut into {len(self.ours)}")
+        return [part.contiguous() for part in tensors[0].chunk(len(self.ours))]
+
+    def inverse(self, tensors: list[Tensor]) -> list[Tensor]:
+        """Join."""
+        return [torch.cat(tensors)]
+
+
+@dataclass(frozen=True, init=False)
+class Fuse(Rule):
+    """Several tensors of theirs, of equal size, joined along the first dimension."""
+
+    def __init__(self, theirs: Sequence[str], ours: str) -> None:
+        super().__init__(tuple(theirs), (ours,))
+
+    def forward(self, tensors: list[Tensor]) -> list[Tensor]:
+        """Join."""
+        return [torch.cat(tensors)]
+
+    def inverse(self, tensors: list[Tensor]) -> list[Tensor]:
+        """Cut."""
+        return [part.contiguous() for part in tensors[0].chunk(len(self.theirs))]
+
+
+@dataclass(frozen=True, init=False)
+class Drop(Rule):
+    """A tensor that may be there and that we do not need, with the reason."""
+
+    why: str = field(compare=False)
+
+    def __init__(self, theirs: str, why: str) -> None:
+        super().__init__((theirs,), ())
+        object.__setattr__(self, "why", why)
+
+
+@dataclass(frozen=True, init=False)
+class Tie(Rule):
+    """A second copy of a tensor that another rule reads; it may be absent, and must be equal."""
+
+    original: str
+
+    def __init__(self, copy: str, original: str) -> None:
+        super().__init__((copy,), ())
+        object.__setattr__(self, "original", original)
+
+
+class KeyMap:
+    """An ordered list of rules; the first one that matches a name takes it."""
+
+    def __init__(self, *rules: Rule) -> None:
+        self.rules = rules
+
+    def forward(
+        self, theirs: Mapping[str, Tensor], expected: Mapping[str, Tensor], source: str
+    ) -> dict[str, Tensor]:
+        """Turn the tensors of a checkpoint into ours.
+
+        Args:
+            theirs: Published names to tensors.
+            expected: Our names to tensors of the right shape (their values do not matter).
+            source: What to call the checkpoint in messages.
+
+        Raises:
+            CheckpointError: Tensors are missing, left over, or of a wrong shape or kind. All of
+                them are listed at once.
+        """
+        problems = Problems(source)
+        groups = _group(theirs, [rule.theirs for rule in self.rules], problems.unused)
+        ours: dict[str, Tensor] = {}
+        for (index, holes), found in groups.items():
+            rule = self.rules[index]
+            names = [_fill(pattern, holes) for pattern in rule.theirs]
+            if isinstance(rule, Tie):
+                original = theirs.get(_fill(rule.original, holes))
+                if original is not None and not _same(theirs[names[0]], original):
+                    problems.shapes.append(f"{names[0]} should equal {_fill(rule.original, holes)}")
+                continue
+            absent = [name for position, name in enumerate(names) if position not in found]
+            if absent:
+                problems.missing += absent
+                continue
+            try:
+                made = rule.forward([theirs[name] for name in names])
+            except (ValueError, RuntimeError, IndexError) as error:
+                problems.shapes.append(f"{', '.join(names)}: {error}")
+                made = []
+            for pattern, tensor in zip(rule.ours, made, strict=False):
+                name = _fill(pattern, holes)
+                if name not in expected:
+                    problems.unused += [n for n in names if n not in problems.unused]
+                elif name in ours:
+                    problems.shapes.append(f"{', '.join(names)}: {name} is given twice")
+                else:
+                    ours[name] = tensor
+                    _check(names, tensor, expected[name], problems)
+        blamed = set(problems.missing)
+        for name in expected:
+            if name not in ours:
+                theirs_name = self.published(name)
+                if not blamed.intersection(theirs_name) and not problems.explains(theirs_name):
+                    problems.missing += [n for n in theirs_name if n not in problems.missing]
+        problems.raise_if_any(theirs)
+        return ours
+
+    def inverse(self, ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Turn our tensors into those of the published layout; dropped ones are not written.
+
+        Raises:
+            CheckpointError: The layout has no place for one of our tensors.
+        """
+        unused: list[str] = []
+        groups = _group(ours, [rule.ours for rule in self.rules], unused)
+        theirs: dict[str, Tensor] = {}
+        for (index, holes), found in groups.items():
+            rule = self.rules[index]
+            if len(found) < len(rule.ours):
+                unused += found.values()
+                continue
+            made = rule.inverse([ours[found[i]] for i in range(len(rule.ours))])
+            for pattern, tensor in zip(rule.theirs, made, strict=True):
+                theirs[_fill(pattern, holes)] = tensor
+        if unused:
+            raise CheckpointError(f"this layout has no place for {_some(unused)}")
+        return theirs
+
+    def published(self, name: str) -> list[str]:
+        """Return the published names that one of our tensors is made of, or its own name."""
+        for rule in self.rules:
+            for pattern in rule.ours:
+                match = _compile(pattern).fullmatch(name)
+                if match:
+                    return [_fill(p, tuple(match.groupdict().items())) for p in rule.theirs]
+        return [name]
+
+
+@dataclass
+class Problems:
+    """What does not fit, gathered so that a user sees all of it at once."""
+
+    source: str
+    missing: list[str] = field(default_factory=list)
+    unused: list[str] = field(default_factory=list)
+    shapes: list[str] = field(default_factory=list)
+
+    def explains(self, names: Iterable[str]) -> bool:
+        """Whether a tensor made of these names is absent because of a problem already noted."""
+        return any(line.startswith(tuple(names)) for line in self.shapes)
+
+    def raise_if_any(self, present: Iterable[str]) -> None:
+        """Raise one error that lists everything."""
+        lines = []
+        if self.missing:
+            close = nearest(self.missing[0], self.unused or present)
+            lines.append(f"{len(self.missing)} missing: {_some(self.missing)}.{close}")
+        if self.unused:
+            lines.append(f"{len(self.unused)} not known: {_some(self.unused)}")
+        if self.shapes:
+            lines.append(f"{len(self.shapes)} do not fit: {_some(self.shapes, '; ')}")
+        if lines:
+            raise CheckpointError(
+                f"{self.source}: the tensors do not fit the configuration: " + "; ".join(lines),
+                "the weights and the configuration beside them must belong together",
+            )
+
+
+def _check(names: list[str], tensor: Tensor, expected: Tensor, problems: Problems) -> None:
+    if tensor.shape != expected.shape:
+        found, wanted = list(tensor.shape), list(expected.shape)
+        problems.shapes.append(f"{', '.join(names)}: shape {found}, expected {wanted}")
+    elif tensor.is_floating_point() != expected.is_floating_point():
+        problems.shapes.append(f"{', '.join(names)}: {tensor.dtype}, expected {expected.dtype}")
+
+
+Holes = tuple[tuple[str, str], ...]
+
+
+def _group(
+    names: Iterable[str], patterns: Sequence[tuple[str, ...]], unused: list[str]
+) -> dict[tuple[int, Holes], dict[int, str]]:
+    """Give each name to the first rule that has a pattern for it.
+
+    Returns:
+        (rule, what its holes hold) -> position of the pattern -> name.
+    """
+    groups: dict[tuple[int, Holes], dict[int, str]] = {}
+    flat = [
+        (rule, position, _compile(pattern))
+        for rule, several in enumerate(patterns)
+        for position, pattern in enumerate(several)
+    ]
+    for name in names:
+        for rule, position, pattern in flat:
+            match = pattern.fullmatch(name)
+            if match:
+                key = (rule, tuple(sorted(match.groupdict().items())))
+                groups.setdefault(key, {})[position] = name
+                break
+        else:
+            unused.append(name)
+    return groups
+
+
+@lru_cache(maxsize=4096)
+def _compile(pattern: str) -> re.Pattern[str]:
+    """A pattern as a regular expression with a named group per hole."""
+    text, end = "", 0
+    for hole in _HOLE.finditer(pattern):
+        part = r"[^.]+(?:\.[^.]+)*" if hole[2] else r"[^.]+"
+        text += re.escape(pattern[end : hole.start()]) + f"(?P<{hole[1]}>{part})"
+        end = hole.end()
+    return re.compile(text + re.escape(pattern[end:]))
+
+
+def _fill(pattern: str, holes: Holes) -> str:
+    values = dict(holes)
+    return _HOLE.sub(lambda hole: values[hole[1]], pattern)
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    return a.shape == b.shape and (a.is_meta or b.is_meta or torch.equal(a, b))
+
+
+def _some(names: Sequence[str], separator: str = ", ", limit: int = 8) -> str:
+    more = f"{separator}and {len(names) - limit} more" if len(names) > limit else ""
+    return separator.join(names[:limit]) + more

@@ -1,0 +1,1 @@
+"""One folder per published model. A family composes networks and imports no other family."""

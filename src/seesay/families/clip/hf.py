@@ -1,0 +1,254 @@
+"""CLIP as Hugging Face publishes it: config.json, preprocessor_config.json, transformers' keys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from seesay.checkpoints.files import Source, write_json
+from seesay.checkpoints.keymap import Drop, KeyMap, Rename, Rule
+from seesay.errors import CheckpointError
+from seesay.families.clip.configs import ClipConfig, TextConfig, check_plain, pair, text_end
+from seesay.families.clip.processing import MEAN, PUBLISHED_SIZE, STD, published_settings
+from seesay.family import Layout
+from seesay.networks.vit import VitConfig
+from seesay.nn.mlp import ACTIVATIONS
+from seesay.protocols import Processor
+
+_HF_TEXT = {
+    "vocab_size": PUBLISHED_SIZE,
+    "hidden_size": 512,
+    "intermediate_size": 2048,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 8,
+    "max_position_embeddings": 77,
+    "hidden_act": "quick_gelu",
+    "layer_norm_eps": 1e-5,
+    "eos_token_id": 49407,
+}
+_HF_IMAGE = {
+    "hidden_size": 768,
+    "intermediate_size": 3072,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "image_size": 224,
+    "patch_size": 32,
+    "hidden_act": "quick_gelu",
+    "layer_norm_eps": 1e-5,
+}
+"""What a config.json leaves out has these values (transformers, configuration_clip.py)."""
+
+
+def hf_config(source: Source) -> ClipConfig:
+    """Read config.json.
+
+    Raises:
+        CheckpointError: It describes one tower alone, or something we do not build.
+    """
+    data = source.json("config.json") or {}
+    if data.get("model_type") != "clip":
+        raise CheckpointError(
+            f"{source.folder} holds one tower of CLIP ({data.get('model_type')})",
+            "give a folder with both",
+        )
+    # where both are given, older versions of transformers let the second win
+    text = _HF_TEXT | (data.get("text_config_dict") or data.get("text_config") or {})
+    image = _HF_IMAGE | (data.get("vision_config_dict") or data.get("vision_config") or {})
+    end_id = text["eos_token_id"]
+    end_id = end_id[0] if isinstance(end_id, list) else end_id
+    return ClipConfig(
+        embed_width=data.get("projection_dim", 512),
+        image=VitConfig(
+            image_size=pair(image["image_size"]),
+            patch_size=image["patch_size"],
+            pre_norm=True,
+            patch_bias=False,
+            **_hf_tower(image),
+        ),
+        text=TextConfig(
+            vocab_size=text["vocab_size"],
+            max_length=text["max_position_embeddings"],
+            # 2 is what releases from before the id was recorded say, and means "the highest id"
+            end_id=text_end(text["vocab_size"]) if end_id == 2 else end_id,
+            **_hf_tower(text),
+        ),
+    )
+
+
+def _hf_tower(data: Mapping[str, Any]) -> dict[str, Any]:
+    activation = data["hidden_act"]
+    if activation not in ACTIVATIONS:
+        raise CheckpointError(f"config.json: the activation {activation!r} is not known")
+    return {
+        "width": data["hidden_size"],
+        "depth": data["num_hidden_layers"],
+        "num_heads": data["num_attention_heads"],
+        "mlp_width": data["intermediate_size"],
+        "activation": activation,
+        "eps": data["layer_norm_eps"],
+    }
+
+
+_HF_FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
+
+
+def hf_settings(source: Source, config: ClipConfig) -> dict[str, Any]:
+    """Read preprocessor_config.json, or its newer place in processor_config.json.
+
+    Raises:
+        CheckpointError: It asks for pixels we do not make.
+    """
+    data = source.json("preprocessor_config.json")
+    if data is None:
+        data = (source.json("processor_config.json") or {}).get("image_processor") or {}
+    size = data.get("size", config.image.image_size[0])
+    crop = data.get("crop_size", config.image.image_size[0])
+    scale = data.get("rescale_factor", 1 / 255)
+    if not data.get("do_resize", True) or abs(scale - 1 / 255) > 1e-6:
+        raise CheckpointError(f"{source.folder}: pixels are neither resized nor scaled by 1/255")
+    squash = isinstance(size, Mapping) and "height" in size
+    shortest = size.get("shortest_edge") if isinstance(size, Mapping) else size
+    wanted = pair(size if squash else crop)
+    if (squash and data.get("do_center_crop", True) and pair(crop) != wanted) or (
+        not squash and (shortest is None or not data.get("do_center_crop", True))
+    ):
+        raise CheckpointError(f"{source.folder}: pixels of no fixed size (size {size})")
+    normalise = data.get("do_normalize", True)
+    return published_settings(
+        size=wanted,
+        mean=data.get("image_mean", MEAN) if normalise else (0.0, 0.0, 0.0),
+        std=data.get("image_std", STD) if normalise else (1.0, 1.0, 1.0),
+        resize="squash" if squash else "shortest",
+        resample=_HF_FILTERS.get(data.get("resample", 3), "bicubic"),
+        shortest_edge=None if squash or shortest == min(wanted) else shortest,
+    )
+
+
+def hf_files(config: ClipConfig, processor: Processor, folder: Path) -> str:
+    """Write what transformers needs beside the weights; returns the weights' name.
+
+    Raises:
+        CheckpointError: transformers has no such model.
+    """
+    image, text = config.image, config.text
+    if not isinstance(image, VitConfig) or not image.pre_norm:
+        raise CheckpointError("transformers has no CLIP with such an image tower")
+    check_plain(config, "transformers")
+    data = {
+        "architectures": ["CLIPModel"],
+        "model_type": "clip",
+        "projection_dim": config.embed_width,
+        "vision_config": _hf_tower_back(image)
+        | {
+            "model_type": "clip_vision_model",
+            "image_size": image.image_size[0],
+            "patch_size": image.patch_size,
+            "projection_dim": config.embed_width,
+        },
+        "text_config": _hf_tower_back(text)
+        | {
+            "model_type": "clip_text_model",
+            "vocab_size": text.vocab_size,
+            "max_position_embeddings": text.max_length,
+            "bos_token_id": 49406,
+            "eos_token_id": 2 if text.end_id is None else text.end_id,
+            "projection_dim": config.embed_width,
+        },
+    }
+    spec = processor.image
+    height, width = spec.size
+    squash = spec.resize == "squash"
+    edge = spec.shortest_edge or min(spec.size)
+    pixels = {
+        "image_processor_type": "CLIPImageProcessor",
+        "do_resize": True,
+        "size": {"height": height, "width": width} if squash else {"shortest_edge": edge},
+        "resample": {name: number for number, name in _HF_FILTERS.items()}[spec.resample],
+        "do_center_crop": not squash,
+        "crop_size": {"height": height, "width": width},
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": list(spec.mean),
+        "image_std": list(spec.std),
+        "do_convert_rgb": True,
+    }
+    tokens = {
+        "tokenizer_class": "CLIPTokenizer",
+        "model_max_length": text.max_length,
+        "bos_token": "<|startoftext|>",
+        "eos_token": "<|endoftext|>",
+        "pad_token": "<|endoftext|>",
+        "unk_token": "<|endoftext|>",
+    }
+    write_json(folder / "config.json", data)
+    write_json(folder / "preprocessor_config.json", pixels)
+    write_json(folder / "tokenizer_config.json", tokens)
+    processor.save(folder)
+    return "model.safetensors"
+
+
+def _hf_tower_back(tower: VitConfig | TextConfig) -> dict[str, Any]:
+    return {
+        "hidden_size": tower.width,
+        "intermediate_size": tower.mlp_width,
+        "num_hidden_layers": tower.depth,
+        "num_attention_heads": tower.num_heads,
+        "hidden_act": tower.activation,
+        "layer_norm_eps": tower.eps,
+    }
+
+
+def hf_keymap(config: ClipConfig) -> KeyMap:
+    """Keys of transformers' CLIPModel."""
+    return KeyMap(
+        *_hf_layers("vision_model", "image"),
+        Rename("vision_model.embeddings.class_embedding", "image.class_embedding"),
+        Rename("vision_model.embeddings.patch_embedding.{p}", "image.patch_embedding.{p}"),
+        Rename("vision_model.embeddings.position_embedding.weight", "image.position_embedding"),
+        Rename("vision_model.pre_layrnorm.{p}", "image.pre_norm.{p}"),
+        Rename("vision_model.post_layernorm.{p}", "image.final_norm.{p}"),
+        Rename("visual_projection.weight", "image_projection.weight"),
+        *_hf_layers("text_model", "text"),
+        Rename("text_model.embeddings.token_embedding.{p}", "text.token_embedding.{p}"),
+        Rename("text_model.embeddings.position_embedding.weight", "text.position_embedding"),
+        Rename("text_model.final_layer_norm.{p}", "text.final_norm.{p}"),
+        Rename("text_projection.weight", "text_projection.weight"),
+        Rename("logit_scale", "logit_scale"),
+        Drop("{tower}.embeddings.position_ids", why="0, 1, 2 ...; older releases stored it"),
+    )
+
+
+def _hf_layers(theirs: str, ours: str) -> list[Rule]:
+    layer, block = f"{theirs}.encoder.layers.{{i}}", f"{ours}.blocks.{{i}}"
+    return [
+        Rename(f"{layer}.self_attn.{{part}}.{{p}}", f"{block}.attention.{{part}}.{{p}}"),
+        Rename(f"{layer}.layer_norm1.{{p}}", f"{block}.attention_norm.{{p}}"),
+        Rename(f"{layer}.mlp.{{part}}.{{p}}", f"{block}.mlp.{{part}}.{{p}}"),
+        Rename(f"{layer}.layer_norm2.{{p}}", f"{block}.mlp_norm.{{p}}"),
+    ]
+
+
+def _recognises(source: Source) -> bool:
+    kind = (source.json("config.json") or {}).get("model_type")
+    if kind not in ("clip", "clip_text_model", "clip_vision_model"):
+        return False
+    # some folders hold open_clip's weights too; a file that was named is known by its keys
+    return source.path.is_dir() or "visual.conv1.weight" not in source.tensors
+
+
+HF = Layout(
+    name="hf",
+    files=(
+        "model.safetensors.index.json",
+        "model.safetensors",
+        "pytorch_model.bin.index.json",
+        "pytorch_model.bin",
+    ),
+    recognises=_recognises,
+    config=hf_config,
+    settings=hf_settings,
+    keymap=hf_keymap,
+    companions=hf_files,
+)

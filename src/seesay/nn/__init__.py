@@ -1,0 +1,1 @@
+"""The maths that networks are made of: attention, feed-forward, norms, blocks, masks."""

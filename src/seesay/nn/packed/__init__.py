@@ -1,0 +1,57 @@
+"""Layers prepared for inference on a CPU: `pack` and what it replaces modules with.
+
+oneDNN multiplies from its own blocked weight layout. `nn.Linear` converts to it on every call,
+which for short sequences costs as much as the product; a packed layer has converted once and for
+all. On the way what stands next to a product is folded into it: an activation, the two other
+projections of an attention layer, the cutting of an image into patches.
+
+Modules are replaced by exact type, so a subclass with another forward pass is left alone; a module
+with a method `packed() -> nn.Module` says itself what replaces it. Where the operators are missing
+(other processors, other builds) the packed modules compute the same with the plain ones.
+"""
+
+from __future__ import annotations
+
+from torch import nn
+
+from seesay.nn.packed.plain import PACKERS
+
+__all__ = ["pack"]
+
+
+def pack(module: nn.Module, int8: bool = False) -> nn.Module:
+    """Replace the linear layers inside a module by packed ones, in place.
+
+    The module then computes what it did (cosine of the results at least 0.9999), faster, but can
+    no longer be trained, saved or moved: load it again for that.
+
+    Args:
+        module: On the CPU, in float32 or bfloat16.
+        int8: Also quantise the products of transformer blocks (cosine at least 0.999 on weights
+            without outlier channels; see docs/performance.md before trusting it with others).
+
+    Returns:
+        The module, or its replacement when it is itself a layer that is packed.
+    """
+    done: dict[nn.Module, nn.Module] = {}
+    if int8:
+        from seesay.nn.packed.quantised import quantise_blocks
+
+        done |= quantise_blocks(module)
+    return _replace(module, done)
+
+
+def _replace(module: nn.Module, done: dict[nn.Module, nn.Module]) -> nn.Module:
+    """Return the packed counterpart of a module; `done` has those that are made already."""
+    if module not in done:
+        done[module] = module
+        if hasattr(module, "packed"):
+            done[module] = module.packed()  # type: ignore[operator]
+        elif type(module) in PACKERS:
+            done[module] = PACKERS[type(module)](module)
+        else:
+            # not named_children(), which names a child that is there twice only once
+            for name, child in list(module._modules.items()):
+                if child is not None:
+                    setattr(module, name, _replace(child, done))
+    return done[module]

@@ -1,0 +1,142 @@
+"""Every tensor of every released checkpoint has its place, at the real size, without its weights.
+
+`published/` holds facts: what the released files are made of, and the configuration files that lie
+beside them. The totals agree with the millions that open_clip's tables state.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import manifest
+import pytest
+import torch
+from torch import Tensor
+
+from seesay import registry
+from seesay.checkpoints.files import Source
+from seesay.errors import CheckpointError
+from seesay.family import Family, Layout
+
+PARAMETERS = {
+    "clip-vit-b-32": 151_277_313,
+    "clip-vit-b-16": 149_620_737,
+    "clip-vit-l-14": 427_616_513,
+    "clip-vit-l-14-336": 427_944_193,
+    "clip-rn50": 102_007_137,
+    "clip-rn101": 119_688_033,
+    "clip-rn50x4": 178_300_601,
+    "clip-rn50x16": 290_979_217,
+    "clip-rn50x64": 623_258_305,
+    "clip-vit-b-32-laion2b": 151_277_313,
+    "clip-vit-b-16-laion2b": 149_620_737,
+    "clip-vit-l-14-laion2b": 427_616_513,
+    "clip-vit-h-14-laion2b": 986_109_441,
+    "clip-vit-g-14-laion2b": 1_366_678_273,
+    "clip-vit-bigg-14-laion2b": 2_539_567_105,
+}
+FILES = sorted(manifest.PUBLISHED.glob("*.txt"))
+BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
+
+
+def parts(path: Path) -> tuple[str, Family, Layout]:
+    variant, name = path.stem.rsplit(".", 1)
+    family, _ = registry.variant(variant)
+    layout = next(known for known in family.known_layouts() if known.name == name)
+    return variant, family, layout
+
+
+@cache
+def built(variant: str) -> tuple[Any, dict[str, Tensor]]:
+    family, declared = registry.variant(variant)
+    config = declared.config()
+    with torch.device("meta"):
+        return config, family.build(config).state_dict()
+
+
+def test_every_released_size_has_a_manifest() -> None:
+    assert {parts(path)[0] for path in FILES} == set(PARAMETERS)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_key_has_its_place(path: Path) -> None:
+    variant, _, layout = parts(path)
+    config, expected = built(variant)
+    theirs = manifest.read(path)
+    ours = layout.keymap(config).forward(theirs, expected, path.name)
+    assert ours.keys() == expected.keys()
+    total = sum(t.numel() for name, t in ours.items() if not name.endswith(BUFFERS))
+    assert total == PARAMETERS[variant]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_the_way_back_gives_the_released_names_and_shapes(path: Path) -> None:
+    variant, _, layout = parts(path)
+    config, expected = built(variant)
+    theirs = manifest.read(path)
+    back = layout.keymap(config).inverse(expected)
+    dropped = theirs.keys() - back.keys()
+    assert all(name.endswith(("position_ids", "length", "size", "resolution")) for name in dropped)
+    assert {n: t.shape for n, t in back.items()} == {
+        n: t.shape for n, t in theirs.items() if n not in dropped
+    }
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_one_key_lost_or_added_or_of_another_shape_is_named(path: Path) -> None:
+    variant, _, layout = parts(path)
+    config, expected = built(variant)
+    theirs = manifest.read(path)
+    keymap = layout.keymap(config)
+    name = next(
+        n for n in theirs if n.endswith(("ln_final.bias", "text_model.final_layer_norm.bias"))
+    )
+    lost = {n: t for n, t in theirs.items() if n != name}
+    with pytest.raises(CheckpointError, match=f"1 missing: {name}"):
+        keymap.forward(lost, expected, path.name)
+    misspelt = lost | {name + "x": theirs[name]}
+    with pytest.raises(CheckpointError, match=f"Did you mean {name}x") as caught:
+        keymap.forward(misspelt, expected, path.name)
+    assert "1 not known" in caught.value.what
+    wider = theirs | {name: torch.empty(7, device="meta")}
+    with pytest.raises(CheckpointError, match=rf"1 do not fit: {name}: shape \[7\], expected"):
+        keymap.forward(wider, expected, path.name)
+
+
+@pytest.mark.parametrize(
+    "path", sorted(manifest.PUBLISHED.glob("*.json")), ids=lambda path: path.stem
+)
+def test_configurations_are_what_the_released_files_say(path: Path, tmp_path: Path) -> None:
+    variant, _, layout = parts(path)
+    name = "config.json" if layout.name == "hf" else "open_clip_config.json"
+    shutil.copy(path, tmp_path / name)
+    source = Source(tmp_path)
+    config = layout.config(source)
+    assert config == built(variant)[0]
+    settings = registry.variant(variant)[1].settings()
+    assert json.dumps(layout.settings(source, config)) == json.dumps(settings)
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in FILES if p.stem.endswith(".openai")], ids=lambda path: path.stem
+)
+def test_shapes_alone_tell_openai_configurations(path: Path) -> None:
+    variant, _, layout = parts(path)
+    source = Source(path)
+    source.__dict__["tensors"] = manifest.read(path)
+    source.__dict__["scripted"] = True
+    assert layout.config(source) == built(variant)[0]
+
+
+def test_manifests_of_hugging_face_are_what_transformers_builds() -> None:
+    transformers = pytest.importorskip("transformers")
+    for path in manifest.PUBLISHED.glob("*.hf.txt"):
+        data = json.loads(path.with_suffix(".json").read_text())
+        with torch.device("meta"):
+            model = transformers.CLIPModel(transformers.CLIPConfig.from_dict(data))
+        listed = {n: t.shape for n, t in manifest.read(path).items() if "position_ids" not in n}
+        assert listed == {n: t.shape for n, t in model.state_dict().items()}
