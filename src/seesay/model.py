@@ -292,8 +292,8 @@ def load(
         optimize: True packs the linear layers for inference on the CPU (the module can no longer
             be trained or saved); "int8" also quantises them.
         decode: "exact" pixels, or "fast": JPEGs are decoded at the scale that is needed.
-        compat: "hf" gives transformers' token ids where the original's differ (it neither mends
-            mojibake nor resolves HTML entities).
+        compat: "hf" gives transformers' pixels and token ids where they differ from those of the
+            original training code (another centre for odd margins; mojibake is left alone).
         offline: Never reach for the network; None honours HF_HUB_OFFLINE.
 
     Raises:
@@ -306,6 +306,8 @@ def load(
         raise UsageError(f"decode={decode!r} is neither 'exact' nor 'fast'")
     if optimize not in (False, True, "int8"):
         raise UsageError(f"optimize={optimize!r} is not False, True or 'int8'")
+    if compat not in (None, "hf"):
+        raise UsageError(f"compat={compat!r} is neither None nor 'hf'")
     loaded = read(os.fspath(name), revision=revision, offline=offline, compat=compat)
     model = Model(
         loaded.module,

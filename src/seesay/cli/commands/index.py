@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from seesay.cli.options import model_options, output_options
-from seesay.cli.output import Progress, note, print_json
+from seesay.cli.output import Progress, note, print_json, printable
 from seesay.errors import ItemsFailed, UsageError
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def index(
     Without FOLDERS, those the index knows are looked through again.
     """
     from seesay.index import Collection
+    from seesay.index.items import shown
     from seesay.index.places import place_of
     from seesay.index.store import is_index
 
@@ -63,15 +64,17 @@ def index(
         recursive=not no_recursive,
         rehash=rehash,
     )
+    for failure in report.failed:
+        note(f"skipped {shown(failure.path)}: {failure.reason}", quiet=quiet)
     if as_json:
         print_json(as_document(collection, report))
     else:
-        click.echo(f"{collection.path}: {len(collection)} pictures ({summary(report)})")
+        click.echo(f"{shown(str(collection.path))}: {len(collection)} pictures ({summary(report)})")
     return exit_code(report, strict=strict, quiet=quiet)
 
 
 def add(collection: Collection, folders: Any, *, quiet: bool, **options: Any) -> Report:
-    """Bring a collection up to date while showing progress, and name what was skipped."""
+    """Bring a collection up to date while showing progress."""
     bars: list[Progress] = []
     with ExitStack() as stack:
 
@@ -81,10 +84,7 @@ def add(collection: Collection, folders: Any, *, quiet: bool, **options: Any) ->
             for bar in bars:
                 bar.advance(progress.done - bar.done, progress.failed - bar.skipped)
 
-        report = collection.add(folders, progress=advance, **options)
-    for failure in report.failed:
-        note(f"skipped {failure.path}: {failure.reason}", quiet=quiet)
-    return report
+        return collection.add(folders, progress=advance, **options)
 
 
 def summary(report: Report) -> str:
@@ -106,7 +106,7 @@ def as_document(collection: Collection, report: Report) -> dict[str, Any]:
         "pictures": len(collection),
         **{name: getattr(report, name) for name in counts},
         "failed": [
-            {"path": failure.path, "uri": uri(failure.path), "reason": failure.reason}
+            {"path": printable(failure.path), "uri": uri(failure.path), "reason": failure.reason}
             for failure in report.failed
         ],
     }

@@ -12,7 +12,7 @@ import click
 
 from seesay.cli.commands.index import add, exit_code
 from seesay.cli.options import model_options, output_options
-from seesay.cli.output import note, print_json
+from seesay.cli.output import note, print_json, printable
 from seesay.errors import UsageError
 
 if TYPE_CHECKING:
@@ -103,6 +103,11 @@ def _open(
     if no_update and collection.exists:
         return collection, 0
     report = add(collection, where, quiet=quiet, model=model)
+    if report.failed:
+        hint = f"seesay index {where} names them"
+        note(f"{len(report.failed)} files are no readable pictures: {hint}", quiet=quiet)
+    if not len(collection):
+        note(f"there are no pictures in {where}", quiet=quiet)
     return collection, exit_code(report, strict=strict, quiet=quiet)
 
 
@@ -121,7 +126,7 @@ def _document(
             {
                 "rank": hit.rank,
                 "score": hit.score,
-                "path": hit.path,
+                "path": printable(hit.path),
                 "uri": uri(hit.path),
                 "width": hit.size[0],
                 "height": hit.size[1],
@@ -186,7 +191,7 @@ def _print_duplicates(
 
         listed = [
             [
-                {"path": path, "uri": uri(path), "score": score}
+                {"path": printable(path), "uri": uri(path), "score": score}
                 for path, score in zip(group.paths, group.scores, strict=True)
             ]
             for group in groups
