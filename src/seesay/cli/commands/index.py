@@ -115,6 +115,6 @@ def as_document(collection: Collection, report: Report) -> dict[str, Any]:
 def exit_code(report: Report, *, strict: bool, quiet: bool) -> int:
     """Return 3 when something was skipped and that shall count."""
     if report.failed and strict:
-        note(f"seesay: {len(report.failed)} files were skipped", quiet=quiet)
+        note(f"seesay: skipped: {len(report.failed)}", quiet=quiet)
         return ItemsFailed.exit_code
     return 0

@@ -105,7 +105,7 @@ def _open(
     report = add(collection, where, quiet=quiet, model=model)
     if report.failed:
         hint = f"seesay index {where} names them"
-        note(f"{len(report.failed)} files are no readable pictures: {hint}", quiet=quiet)
+        note(f"not readable as pictures: {len(report.failed)} ({hint})", quiet=quiet)
     if not len(collection):
         note(f"there are no pictures in {where}", quiet=quiet)
     return collection, exit_code(report, strict=strict, quiet=quiet)
@@ -205,7 +205,7 @@ def _print_duplicates(
             for path, score in zip(group.paths, group.scores, strict=True):
                 click.echo(f"{score:.3f}  {_near(path)}")
             click.echo()
-        note(f"{len(groups)} groups", quiet=quiet)
+        note(f"groups: {len(groups)}", quiet=quiet)
 
 
 def _write_duplicates(path: Path, groups: Sequence[DuplicateGroup], threshold: float) -> None:
