@@ -176,6 +176,30 @@ def test_a_subclass_with_its_own_forward_is_left_alone() -> None:
     agree(pack(module)(x), wanted)
 
 
+def test_an_adapter_in_a_block_is_not_lost() -> None:
+    class Adapted(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) + 1
+
+    block = redrawn(PreNormBlock(24, 3, 40, "gelu"))
+    adapted = redrawn(Adapted(24, 24))
+    adapted.load_state_dict(block.attention.v_proj.state_dict())
+    block.attention.v_proj = adapted
+    x = noise(2, 5, 24)
+    wanted = block(x)
+    agree(pack(block)(x), wanted)
+
+
+def test_an_activation_without_an_operator_is_applied_after(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(plain.ACTIVATIONS, "sine", torch.sin)
+    monkeypatch.setitem(plain._ACTIVATIONS, "sine", torch.sin)
+    mlp = redrawn(Mlp(24, 40, "sine"))
+    x = noise(2, 5, 24)
+    agree(pack(copy.deepcopy(mlp))(x), mlp(x))
+
+
 def test_a_module_can_say_how_it_is_packed() -> None:
     class Own(nn.Module):
         def packed(self) -> nn.Module:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from seesay.nn.packed.plain import PACKERS
+from seesay.nn.packed.plain import PACKERS, is_plain
 
 __all__ = ["pack"]
 
@@ -47,7 +47,7 @@ def _replace(module: nn.Module, done: dict[nn.Module, nn.Module]) -> nn.Module:
         done[module] = module
         if hasattr(module, "packed"):
             done[module] = module.packed()  # type: ignore[operator]
-        elif type(module) in PACKERS:
+        elif type(module) in PACKERS and is_plain(module):
             done[module] = PACKERS[type(module)](module)
         else:
             # not named_children(), which names a child that is there twice only once

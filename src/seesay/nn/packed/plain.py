@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from seesay.errors import UsageError
 from seesay.nn.attention import MultiHeadAttention, attention
 from seesay.nn.blocks import PreNormBlock
-from seesay.nn.mlp import Mlp
+from seesay.nn.mlp import ACTIVATIONS, Mlp
+from seesay.nn.norm import LayerNorm
 
 QUICK_GELU_SLOPE = 1.702
 
@@ -87,8 +88,9 @@ class PackedLinear(Packed):
         super().__init__(weight.dtype)
         self.out_features, self.in_features = weight.shape
         self.bias = None if bias is None else bias.detach()
-        self.activation = activation
         self.native = can_multiply(weight.dtype)
+        self.post_op = _POST_OPS.get(activation) if self.native else None
+        self.after = None if self.post_op or activation is None else _ACTIVATIONS[activation]
         # contiguous: oneDNN's reorder takes the tensor's memory as it lies
         self.weight = weight.detach().contiguous()
         if self.native:
@@ -97,25 +99,30 @@ class PackedLinear(Packed):
     def forward(self, x: Tensor) -> Tensor:
         """Multiply, add the bias, apply the activation."""
         self.refuse_gradients(x)
-        if not self.native:
+        if self.native:
+            name, algorithm = self.post_op or ("none", "")
+            y = torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, name, [], algorithm)
+        else:
             y = F.linear(x, self.weight, self.bias)
-            return y if self.activation is None else _ACTIVATIONS[self.activation](y)
-        name, algorithm = _POST_OPS[self.activation]
-        return _linear(x, self.weight, self.bias, name, [], algorithm)  # type: ignore[no-any-return]
+        return y if self.after is None else self.after(y)
 
     def add_to(self, stream: Tensor, x: Tensor) -> Tensor:
         """Return `stream` plus what `forward` makes of `x`, for a layer without activation."""
         self.refuse_gradients(x)
         if not self.native:
             return stream + F.linear(x, self.weight, self.bias)
-        return _linear.binary(x, stream, self.weight, self.bias, "add")  # type: ignore[no-any-return]
+        stream = stream.contiguous()  # strides would take oneDNN's reference path
+        return torch.ops.mkldnn._linear_pointwise.binary(  # type: ignore[no-any-return]
+            x, stream, self.weight, self.bias, "add"
+        )
 
 
-_linear = torch.ops.mkldnn._linear_pointwise
-
-
-_POST_OPS = {None: ("none", ""), "gelu": ("gelu", "none"), "swish": ("swish", "")}
-_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": F.gelu, "swish": F.silu}
+_POST_OPS: dict[str | None, tuple[str, str]] = {
+    None: ("none", ""),
+    "gelu": ("gelu", "none"),
+    "swish": ("swish", ""),
+}
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"swish": F.silu, **ACTIVATIONS}
 
 
 class PackedMlp(Packed):
@@ -280,6 +287,12 @@ class PackedConv(Packed):
 def pack_linear(layer: nn.Linear) -> nn.Module:
     """Return the packed counterpart of a linear layer."""
     return PackedLinear(layer.weight, layer.bias)
+
+
+def is_plain(module: nn.Module) -> bool:
+    """Whether a module is made of the expected parts alone: no adapter took the place of one."""
+    parts = (PreNormBlock, MultiHeadAttention, Mlp, LayerNorm, nn.Linear, nn.Conv2d)
+    return all(type(part) in parts for part in module.modules())
 
 
 PACKERS: Mapping[type[nn.Module], Callable[[Any], nn.Module]] = {

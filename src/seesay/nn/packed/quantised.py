@@ -22,13 +22,17 @@ from torch import Tensor, nn
 
 from seesay.nn.blocks import PreNormBlock
 from seesay.nn.norm import LayerNorm
-from seesay.nn.packed.plain import QUICK_GELU_SLOPE, Packed, fused, has_onednn, mix, split
+from seesay.nn.packed.plain import QUICK_GELU_SLOPE, Packed, fused, has_onednn, is_plain, mix, split
 
 HEADROOM = 1.1
 """Ranges seen on made-up pictures are widened by this factor."""
 
 MIN_COSINE = 0.995
 """A block is quantised when what it adds to the stream keeps at least this cosine."""
+
+
+POST_OPS = {"gelu": (1.0, ("gelu", "none")), "quick_gelu": (QUICK_GELU_SLOPE, ("swish", ""))}
+"""Activation -> what its input is scaled by, and the operator's name and algorithm for it."""
 
 
 @dataclass
@@ -65,7 +69,11 @@ def quantise_blocks(module: nn.Module) -> dict[nn.Module, nn.Module]:
     """Return replacements for those blocks of a dual encoder's image tower that bear it."""
     if not (can_quantise() and hasattr(module, "encode_image")):
         return {}
-    watched = {b: Observed() for b in module.modules() if type(b) is PreNormBlock}
+    watched = {
+        block: Observed()
+        for block in module.modules()
+        if type(block) is PreNormBlock and is_plain(block) and block.mlp.activation in POST_OPS
+    }
     first = next(module.parameters())
     with torch.no_grad(), _watching(watched):
         module.encode_image(typical_pixels().to(first.dtype))  # type: ignore[operator]
@@ -132,9 +140,8 @@ class QuantisedBlock(Packed):
             heads.out_proj.weight, heads.out_proj.bias, seen, "out", output=dtype
         )
         self.mlp_norm, weight = balance(block.mlp_norm, mlp.fc1.weight, seen, "fc1")
-        slope, post_op = 1.0, ("gelu", "none")
-        if mlp.activation == "quick_gelu":
-            slope, post_op = QUICK_GELU_SLOPE, ("swish", "")
+        slope, post_op = POST_OPS[mlp.activation]
+        if slope != 1:
             seen.lowest["fc2"], seen.highest["fc2"] = (
                 bound["fc2"] * slope for bound in (seen.lowest, seen.highest)
             )
@@ -234,6 +241,7 @@ class QuantisedLinear(Packed):
         if stream is None:
             name, algorithm = self.post_op
             return operator(*product, self.bias, *result, name, [], algorithm)  # type: ignore[no-any-return]
+        stream = stream.contiguous()  # strides would take oneDNN's reference path
         return operator.binary(  # type: ignore[no-any-return]
             *product, stream, self.bias, *result, 1.0, 0, "add", 1.0, "none", [], ""
         )

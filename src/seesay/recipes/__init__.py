@@ -1,0 +1,1 @@
+"""Training recipes: one folder or file a recipe."""

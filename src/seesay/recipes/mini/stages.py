@@ -1,0 +1,118 @@
+"""The stages of the recipe, each skipped when its result lies in WORK already."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer
+
+from seesay.families.mini.configs import MiniConfig, mini
+from seesay.families.mini.model import Mini
+from seesay.networks.texttower import TextTower
+from seesay.recipes.mini import corpus, distil, evaluate, fit
+from seesay.recipes.mini.embed import embed_all, load_trunk
+from seesay.recipes.mini.export import export
+from seesay.recipes.mini.sources import fetch
+from seesay.train.loop import TrainConfig
+from seesay.train.loop import fit as train
+
+BAG = TrainConfig(steps=2500, lr=3e-3, warmup=100, weight_decay=0.01)
+"""Text tower without blocks: the mean of its tokens. Cheap, and most of the way."""
+DEEP = TrainConfig(steps=2000, lr=1e-3, warmup=100, weight_decay=0.01, bf16=True)
+"""Text tower with its blocks, from there."""
+SIGHT = TrainConfig(steps=500, lr=1e-3, warmup=50, weight_decay=0.1, bf16=True)
+"""Sight head, text tower as it is."""
+JOINT = TrainConfig(steps=1000, lr=4e-4, warmup=50, weight_decay=0.05, bf16=True)
+"""Sight head and text tower together."""
+
+NEAR, FAR, LIMIT = 3.0, 0.5, 1.3
+"""The voice of the sight head on drawings, on everything else, and where the change lies."""
+
+
+def prepare(work: Path) -> None:
+    """Fetch the packages, render and embed the drawings."""
+    fetch(work)
+    embed_all(work)
+
+
+def tokenizer(work: Path, parts: dict[str, list[corpus.Pair]], config: MiniConfig) -> Tokenizer:
+    """Return the tokenizer, trained once."""
+    path = work / "text" / "tokenizer.json"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        distil.train_tokenizer(parts, config.text.vocab_size).save(str(path))
+    return Tokenizer.from_file(str(path))
+
+
+def text_tower(work: Path, config: MiniConfig) -> TextTower:
+    """Return the distilled text tower, trained once."""
+    parts = corpus.parts(work / "packages")
+    words = tokenizer(work, parts, config)
+    torch.manual_seed(0)
+    shallow = TextTower(**asdict(replace(config.text, depth=0)), embed_width=config.embed_width)
+    tower = TextTower(**asdict(config.text), embed_width=config.embed_width)
+    data = distil.DistilData(work, words, parts, config.text, batch_size=512)
+    train(shallow, data, lambda b: distil.distil_loss(shallow, b), BAG, work / "text" / "bag")
+    distil.deepen(shallow.state_dict(), tower)
+    data.batch_size = 256
+    train(tower, data, lambda b: distil.distil_loss(tower, b), DEEP, work / "text" / "deep")
+    return tower
+
+
+def assemble(work: Path, config: MiniConfig) -> tuple[Mini, Tokenizer]:
+    """Return the model with its trunk and text tower in place, and the tokenizer."""
+    torch.manual_seed(0)
+    model = Mini(config)
+    model.trunk.load_state_dict(load_trunk(work / "packages").state_dict())
+    model.text.load_state_dict(text_tower(work, config).state_dict())
+    words = tokenizer(work, {}, config)
+    fit.name_classes(model.eval(), words)
+    return model, words
+
+
+def contrast(work: Path, model: Mini, words: Tokenizer) -> None:
+    """Train the sight head, then both towers."""
+    simple = ("plain", "outlined")
+    drawn = fit.DrawingData(work, words, model, batch_size=512, kinds=simple)
+    drawn.standardise(model)
+    imagined = fit.ImaginedData(work, words, model, batch_size=128)
+    fit.freeze_all_but(model, model.sight)
+    both = fit.SightData(drawn, imagined)
+    train(model, both, lambda b: fit.both_loss(model, b), SIGHT, work / "model" / "sight")
+    parts = corpus.parts(work / "packages")
+    told = distil.DistilData(work, words, parts, model.config.text, batch_size=128, seed=7)
+    both.drawn = fit.DrawingData(work, words, model, batch_size=512)
+    data = fit.JointData(both, told)
+    fit.freeze_all_but(model, model.sight, model.text)
+    train(model, data, lambda b: fit.joint_loss(model, b), JOINT, work / "model" / "joint")
+
+
+def finish(work: Path, model: Mini, words: Tokenizer) -> None:
+    """Name the classes with the trained tower and set the voice of the sight head."""
+    model.eval().requires_grad_(False)
+    fit.name_classes(model, words)
+    for parameter, value in (
+        (model.sight.near, NEAR),
+        (model.sight.far, FAR),
+        (model.sight.limit, LIMIT),
+    ):
+        parameter.fill_(value)
+
+
+def run(work: Path, gallery: Path | None, out: Path) -> None:
+    """Build the model and write it, with its figures, to `out`."""
+    prepare(work)
+    model, words = assemble(work, mini())
+    contrast(work, model, words)
+    finish(work, model, words)
+    figures = evaluate.drawings(model, words, work)
+    if gallery is not None:
+        for kind in ("photo", "drawing"):
+            figures |= evaluate.photographs(model, words, gallery, kind)
+    counted = sum(p.numel() for p in model.text.parameters())
+    size = export(model, words, out)
+    told = {"bytes": size, "text parameters": counted, **figures}
+    (work / "figures.json").write_text(json.dumps(told, indent=1))

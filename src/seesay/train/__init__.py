@@ -1,0 +1,1 @@
+"""Training: objectives, optimisers and the loop. Needs nothing beyond the core packages."""
