@@ -5,6 +5,7 @@ Every line after a `$` is a command you can type; this script only types it for 
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import sys
@@ -14,7 +15,7 @@ from pathlib import Path
 from seesay.cli.main import run
 
 HERE = Path(__file__).resolve().parent
-GALLERY = HERE / "gallery"
+GALLERY = Path(os.path.relpath(HERE / "gallery"))
 OUT = Path("demo")
 INDEX = OUT / "gallery.index"
 
@@ -27,10 +28,11 @@ SEARCHES = [
 ]
 
 
-def type_command(line: str) -> None:
+def type_command(*words: object) -> None:
     """Print a command and run it in this process; leave with its code when it fails."""
-    print(f"\n$ seesay {line}", flush=True)
-    code = run(shlex.split(line))
+    arguments = [str(word) for word in words]
+    print(f"\n$ seesay {shlex.join(arguments)}", flush=True)
+    code = run(arguments)
     if code:
         sys.exit(code)
 
@@ -38,23 +40,22 @@ def type_command(line: str) -> None:
 def main() -> None:
     started = time.perf_counter()
     OUT.mkdir(exist_ok=True)
+    page, drawing = OUT / "search.html", OUT / "relevance.png"
+    cat, bee = GALLERY / "tabby-cat.jpg", GALLERY / "honey-bee.jpg"
     print("seesay 看图说话: finding pictures by words, with no network")
-    type_command(f"index {GALLERY} --out {INDEX}")
-    for words in SEARCHES:
-        type_command(f"search {INDEX} {shlex.quote(words)} -k 3")
-    photo = GALLERY / "tabby-cat.jpg"
-    type_command(f"search {INDEX} --image {photo} -k 3")
-    type_command(f"classify {photo} --labels 猫,狗,鸟,汽车,房子")
-    type_command(f"match {photo} 'a cat' 'a dog' '一只猫'")
-    bee = GALLERY / "honey-bee.jpg"
-    type_command(f"relevance {bee} 'a bee' --save-annotated {OUT / 'relevance.png'}")
-    page = OUT / "search.html"
-    type_command(f"search {INDEX} 'animals' -k 12 --html {page} -f")
+    type_command("index", GALLERY, "--out", INDEX)
+    for query in SEARCHES:
+        type_command("search", INDEX, query, "-k", 3)
+    type_command("search", INDEX, "--image", cat, "-k", 3)
+    type_command("classify", cat, "--labels", "猫,狗,鸟,汽车,房子")
+    type_command("match", cat, "a cat", "a dog", "一只猫")
+    type_command("relevance", bee, "a bee", "--save-annotated", drawing)
+    type_command("search", INDEX, "animals", "-k", 12, "--html", page)
     columns = shutil.get_terminal_size().columns
     print("\n" + "-" * min(columns, 60))
     print(f"done in {time.perf_counter() - started:.0f} s; look at")
     print(f"  {page.resolve()}")
-    print(f"  {(OUT / 'relevance.png').resolve()}")
+    print(f"  {drawing.resolve()}")
     print("and at your own pictures:  .venv/bin/seesay search ~/Pictures 'a red bicycle'")
 
 

@@ -6,18 +6,23 @@ with bad items reported one by one. Everything a task does beyond that lives in 
 
 from __future__ import annotations
 
+import itertools
 import os
+import warnings
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor, nn
 
 from seesay import registry
+from seesay.device import pick_device, pick_dtype
 from seesay.errors import InputError, ItemsFailed, UsageError
 from seesay.processing.image import open_picture
 from seesay.tasks.task import TASKS, Task
@@ -78,6 +83,7 @@ class Model:
         self.decode: Literal["exact", "fast"] = "exact"
         self.device = torch.device("cpu")
         self.dtype = torch.float32
+        self.stored_dtype = next(p.dtype for p in module.parameters() if p.ndim > 1)
 
     def __repr__(self) -> str:
         return f"<seesay.Model {self.name} ({self.family.name}, {self.dtype}, {self.device})>"
@@ -86,19 +92,34 @@ class Model:
         self, device: str | torch.device | None = None, dtype: str | torch.dtype | None = None
     ) -> Model:
         """Move to a device and a floating-point type ("auto": see `seesay.load`); returns self."""
-        self.device = pick_device(device) if device is not None else self.device
-        self.dtype = pick_dtype(dtype, self.device) if dtype is not None else self.dtype
-        self.module.to(device=self.device, dtype=self.dtype)
+        device = pick_device(device) if device is not None else self.device
+        dtype = pick_dtype(dtype, device) if dtype is not None else self.dtype
+        scale = getattr(self.module, "logit_scale", None)
+        scale = None if scale is None else scale.detach().float()
+        self.module.to(device=device, dtype=dtype)
+        if scale is not None:
+            # one number that multiplies every score: a rounded one would temper them all
+            self.module.logit_scale.data = scale.to(device)
+        self.device, self.dtype = device, dtype
         return self
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write a native checkpoint folder that `seesay.load` reads back bit for bit.
+
+        Warns when the weights were stored more precisely than they are held now: what is written
+        is what is held. Load with dtype="float32" to lose nothing.
 
         Raises:
             StorageError: The folder cannot be written; nothing half-written stays behind.
         """
         from seesay.checkpoints.native import save
 
+        if self.stored_dtype.itemsize > self.dtype.itemsize:
+            warnings.warn(
+                f"saving {self.dtype} weights of a model stored in {self.stored_dtype}; "
+                "load it with dtype='float32' to keep every bit",
+                stacklevel=2,
+            )
         save(Path(folder), self.family, self.config, self.processor, self.module, name=self.name)
 
     def tasks(self) -> list[str]:
@@ -109,7 +130,7 @@ class Model:
 
     def embed_images(
         self,
-        images: Sequence[ImageInput] | ImageInput,
+        images: Iterable[ImageInput] | ImageInput,
         *,
         batch_size: int = 32,
         errors: list[InputError] | None = None,
@@ -148,41 +169,40 @@ class Model:
             Consecutive chunks of at most `batch_size` images; never raises for a bad image.
         """
         self._need("embed")
-        starts = range(0, len(images), batch_size)
+        if batch_size < 1:
+            raise UsageError(f"batch_size={batch_size} is not a number of images")
         at_least = 0
         if self.decode == "fast":
             spec = self.processor.image
             at_least = spec.shortest_edge or min(spec.size)
 
-        def prepare(start: int) -> tuple[int, list[int], Tensor | None, dict[int, InputError]]:
-            pictures, good, failures = [], [], {}
-            for i in range(start, min(start + batch_size, len(images))):
-                try:
-                    item = images[i]
-                    label = None if isinstance(item, (str, os.PathLike)) else f"image {i}"
-                    pictures.append(open_picture(item, name=label, at_least=at_least))
-                    good.append(i - start)
-                except InputError as error:
-                    failures[i] = error
-            pixels = self.processor.images(pictures) if pictures else None
-            return start, good, pixels, failures
+        def prepare(i: int) -> Tensor | InputError:
+            item = images[i]
+            label = None if isinstance(item, (str, os.PathLike)) else f"image {i}"
+            try:
+                return self.processor.images([open_picture(item, name=label, at_least=at_least)])
+            except InputError as error:
+                return error
 
-        with ThreadPoolExecutor(max_workers=2) as pool:
-            pending: deque[Future[Any]] = deque()
-            ahead = iter(starts)
-            for start in ahead:
-                pending.append(pool.submit(prepare, start))
-                if len(pending) > 2:
-                    break
-            while pending:
-                start, good, pixels, failures = pending.popleft().result()
-                for following in ahead:
-                    pending.append(pool.submit(prepare, following))
-                    break
+        workers = min(8, os.cpu_count() or 1)
+        with ThreadPoolExecutor(max_workers=workers) as pool:
+            pending: deque[Future[Tensor | InputError]] = deque()
+            ahead = iter(range(len(images)))
+            for start in range(0, len(images), batch_size):
+                # the next chunk is decoded while this one goes through the network
+                for i in itertools.islice(ahead, 2 * batch_size + workers - len(pending)):
+                    pending.append(pool.submit(prepare, i))
                 count = min(batch_size, len(images) - start)
+                decoded = [pending.popleft().result() for _ in range(count)]
+                good = [i for i, pixels in enumerate(decoded) if isinstance(pixels, Tensor)]
+                failures = {
+                    start + i: error
+                    for i, error in enumerate(decoded)
+                    if isinstance(error, InputError)
+                }
                 vectors = torch.full((count, self._width()), float("nan"))
-                if pixels is not None:
-                    vectors[good] = self.embed_pixels(pixels)
+                if good:
+                    vectors[good] = self.embed_pixels(torch.cat([decoded[i] for i in good]))  # type: ignore[misc]
                 yield ImageChunk(start, vectors, failures)
 
     def each_image(
@@ -232,7 +252,7 @@ class Model:
 
     def classify(
         self,
-        images: Sequence[ImageInput] | ImageInput,
+        images: Iterable[ImageInput] | ImageInput,
         labels: Sequence[str],
         templates: Sequence[str] | str | None = None,
     ) -> list[ClassifyOutput]:
@@ -243,7 +263,7 @@ class Model:
         return classify(self, as_list(images), labels, templates)
 
     def match(
-        self, images: Sequence[ImageInput] | ImageInput, texts: Sequence[str] | str
+        self, images: Iterable[ImageInput] | ImageInput, texts: Sequence[str] | str
     ) -> list[MatchOutput]:
         """Score pairs of an image and a text; one image or one text is paired with all others."""
         from seesay.tasks.match import match
@@ -356,37 +376,12 @@ def supports(family: Family, task: Task) -> bool:
     return task.allows(family.module_class())
 
 
-def pick_device(device: str | torch.device) -> torch.device:
-    """Resolve "auto" to the GPU when there is one."""
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.device(device)
-    except RuntimeError:
-        raise UsageError(f"device={device!r} is not a device", "auto, cpu, cuda, cuda:0") from None
-
-
-def pick_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
-    """Resolve "auto" to bfloat16 where it is multiplied natively, else float32."""
-    if isinstance(dtype, torch.dtype):
-        return dtype
-    names: Mapping[str, torch.dtype] = {
-        "float32": torch.float32,
-        "bfloat16": torch.bfloat16,
-        "float16": torch.float16,
-    }
-    if dtype in names:
-        return names[dtype]
-    if dtype != "auto":
-        raise UsageError(f"dtype={dtype!r} is not one of auto, {', '.join(names)}")
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    native = device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
-    return torch.bfloat16 if native else torch.float32
-
-
-def as_list(images: Sequence[ImageInput] | ImageInput) -> list[ImageInput]:
-    """One image or many, as a list."""
-    if isinstance(images, (list, tuple)):
+def as_list(images: Iterable[ImageInput] | ImageInput) -> list[ImageInput]:
+    """One image or many, as a list; an array of four dimensions is many."""
+    if isinstance(images, (str, bytes, os.PathLike, Image.Image)):
+        return [images]
+    if isinstance(images, np.ndarray):
+        return list(images) if images.ndim == 4 else [images]
+    if isinstance(images, Iterable) and not isinstance(images, (bytearray, memoryview, Tensor)):
         return list(images)
     return [images]  # type: ignore[list-item]

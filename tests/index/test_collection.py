@@ -13,6 +13,7 @@ from PIL import Image
 
 from seesay.errors import ItemsFailed, ModelMismatch, StorageError, UsageError
 from seesay.index import Collection
+from seesay.index.places import place_of
 
 
 def names(collection: Collection) -> list[str]:
@@ -181,3 +182,16 @@ def test_duplicates_group_around_their_first(
 def test_missing_query_image_is_named(collection: Collection, model: FakeModel) -> None:
     with pytest.raises((ItemsFailed, OSError)):
         collection.search("./nowhere.jpg")
+
+
+def test_where_nothing_may_be_written_the_index_is_in_the_cache(
+    tmp_path: Path, photos: Path, model: FakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("os.access", lambda *_: False)
+    place = place_of(photos)
+    assert place.parent == tmp_path / "cache" / "seesay" / "indexes"
+    Collection.open(place).add(photos, model)
+    assert Collection.open(place_of(photos)).paths[0] == str(photos / "a.jpg")
+    Collection.create(photos / ".seesay", model)
+    assert place_of(photos) == photos / ".seesay", "one that is there is used"

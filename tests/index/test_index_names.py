@@ -11,8 +11,9 @@ import pytest
 from fakemodel import FakeModel
 
 from seesay.index import Collection
-from seesay.index.items import Item, shown, uri
+from seesay.index.items import Item
 from seesay.index.scan import walk
+from seesay.names import shown, uri
 
 ODD = [
     b"new\nline.jpg",

@@ -25,7 +25,7 @@ from repo.source_tree import (
 
 ORDER = (
     {"errors"},
-    {"types", "config", "extras"},
+    {"types", "config", "device", "extras", "names"},
     {"protocols"},
     {"nn"},
     {"networks"},

@@ -103,3 +103,13 @@ def test_a_bad_image_is_named_and_the_others_are_served(model: Model, tmp_path: 
     assert "bad.png" in bad.what
     with pytest.raises(ItemsFailed, match="1 of 2"):
         model.classify([picture(), tmp_path / "bad.png"], LABELS)
+
+
+def test_a_string_is_not_a_list_of_labels(model: Model) -> None:
+    with pytest.raises(UsageError, match="string"):
+        model.classify(picture(), "cat")
+
+
+def test_half_precision_does_not_temper_the_scores() -> None:
+    exact, half = (seesay.create("clip-tiny", dtype=kind) for kind in ("float32", "bfloat16"))
+    assert float(exact.module.logit_scale) == float(half.module.logit_scale)

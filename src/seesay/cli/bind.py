@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 import click
 
 from seesay.cli.options import load_model, model_options, output_options
-from seesay.cli.output import Progress, as_dict, note, print_json, printable, report_failures
+from seesay.cli.output import Progress, as_dict, note, print_json, report_failures
 from seesay.errors import InputError, ItemsFailed, UsageError
+from seesay.names import shown
 from seesay.types import ImageInput
 
 if TYPE_CHECKING:
@@ -50,7 +51,11 @@ def command(task: Task) -> click.Command:
             params.append(_option(field.name, text, required=required, multiple=several))
     drawable = hasattr(task.output_type(), "draw")
     if drawable:
-        params.append(_option("save_annotated", "Write the picture with the result drawn on it."))
+        text = "Write the picture with the result drawn on it; a folder for several."
+        params.append(_option("save_annotated", text))
+    if "vector" in {field.name for field in dataclasses.fields(task.output_type())}:
+        text = "Write vectors and names to this .npz file, and print nothing."
+        params.append(_option("out", text))
 
     @model_options
     @output_options
@@ -62,16 +67,32 @@ def command(task: Task) -> click.Command:
         quiet: bool,
         strict: bool,
         save_annotated: str | None = None,
+        out: str | None = None,
         **fields: Any,
     ) -> int:
         requests = _requests(request, fields, many)
+        if save_annotated:
+            _check_picture_name(Path(save_annotated))
         loaded = load_model(model, device, dtype, optimize=not drawable)
         results = []
         with Progress(task.name, len(requests), quiet=quiet) as progress:
             results = list(progress.over(task.runner()(loaded, requests)))
-        return _report(
-            task.name, loaded.name, requests, results, as_json, quiet, strict, save_annotated
-        )
+        rows = [
+            (request, result)
+            for request, result in zip(requests, results, strict=True)
+            if not isinstance(result, InputError)
+        ]
+        if save_annotated:
+            _save_drawings(rows, Path(save_annotated), quiet)
+        if out:
+            _save_vectors(rows, Path(out), quiet)
+        elif as_json:
+            print_json(_document(task.name, loaded.name, requests, results))
+        else:
+            for asked, result in rows:
+                given = [shown(str(v)) for v in _given(asked).values() if isinstance(v, str)]
+                click.echo("  ".join([*given, result.show()]))
+        return _exit_code(results, quiet=quiet, strict=strict)
 
     built = click.command(name=task.name, help="\n\n".join([task.summary, *about]))(callback)
     built.params = params + built.params
@@ -133,44 +154,41 @@ def _requests(request: type, fields: dict[str, Any], many: set[str]) -> list[Any
     return [request(**fixed, **dict(zip(given, values, strict=True))) for values in combinations]
 
 
-def _report(
-    task: str,
-    model: str,
-    requests: Sequence[Any],
-    results: Sequence[Any],
-    as_json: bool,
-    quiet: bool,
-    strict: bool,
-    save_annotated: str | None,
-) -> int:
+def _document(
+    task: str, model: str, requests: Sequence[Any], results: Sequence[Any]
+) -> dict[str, Any]:
+    """Everything as data: `results` and `failed`, each item with the request it answers."""
+    done: list[dict[str, Any]] = []
+    failed: list[dict[str, Any]] = []
+    for request, result in zip(requests, results, strict=True):
+        if isinstance(result, InputError):
+            failed.append({**_given(request), "error": result.what, "hint": result.hint})
+        else:
+            done.append({**_given(request), **as_dict(result)})
+    return {"task": task, "model": model, "results": done, "failed": failed}
+
+
+def _exit_code(results: Sequence[Any], *, quiet: bool, strict: bool) -> int:
+    """Name what failed; 4 when that is everything, 3 when it counts."""
     failures = [result for result in results if isinstance(result, InputError)]
-    rows = [
-        (request, result)
-        for request, result in zip(requests, results, strict=True)
-        if not isinstance(result, InputError)
-    ]
-    if save_annotated:
-        _save_drawings(rows, Path(save_annotated), quiet)
-    if as_json:
-        listed = [{**_given(request), **as_dict(result)} for request, result in rows]
-        failed = [{"error": printable(failure.what)} for failure in failures]
-        print_json({"task": task, "model": model, "results": listed, "failed": failed})
-    else:
-        for request, result in rows:
-            given = [str(v) for v in _given(request).values() if isinstance(v, str)]
-            click.echo(printable("  ".join([*given, result.show()])))
     report_failures(failures, quiet=quiet)
-    if failures and (strict or not rows):
-        error = ItemsFailed(failures, len(results))
-        note(f"seesay: {error.what}", quiet=quiet)
-        return InputError.exit_code if not rows else error.exit_code
-    return 0
+    if len(failures) == len(results):
+        return InputError.exit_code
+    return ItemsFailed.exit_code if failures and strict else 0
 
 
 def _given(request: Any) -> dict[str, Any]:
     """What identifies a request in the output: its image and text."""
     values = {name: getattr(request, name, None) for name in ("image", "text")}
     return {name: value for name, value in values.items() if value is not None}
+
+
+def _check_picture_name(target: Path) -> None:
+    """Refuse, before any work, a name that says no format a picture can be written in."""
+    from PIL import Image
+
+    if target.suffix and target.suffix.lower() not in Image.registered_extensions():
+        raise UsageError(f"{target} names no picture format", "end it in .png or .jpg")
 
 
 def _save_drawings(rows: Sequence[tuple[Any, Any]], target: Path, quiet: bool) -> None:
@@ -183,3 +201,14 @@ def _save_drawings(rows: Sequence[tuple[Any, Any]], target: Path, quiet: bool) -
     for i, (request, result) in enumerate(rows):
         result.draw().save(target / f"{i:04}-{Path(request.image).stem[:80]}.png")
     note(f"wrote {len(rows)} pictures to {target}", quiet=quiet)
+
+
+def _save_vectors(rows: Sequence[tuple[Any, Any]], target: Path, quiet: bool) -> None:
+    """Write `vectors`, float32 [N, E], and `names`, their images or texts."""
+    import numpy as np
+
+    vectors = np.array([result.vector for _, result in rows], np.float32)
+    names = np.array([shown(str(next(iter(_given(request).values())))) for request, _ in rows])
+    with target.open("wb") as file:
+        np.savez(file, vectors=vectors, names=names)
+    note(f"wrote {len(rows)} vectors to {target}", quiet=quiet)

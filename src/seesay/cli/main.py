@@ -6,15 +6,19 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
+import threading
+import warnings
 from types import FrameType
 from typing import Any
 
 import click
 
 from seesay import __version__
+from seesay.cli.output import note
 from seesay.errors import SeesayError, nearest
 from seesay.family import resolve
 from seesay.tasks.task import TASKS
@@ -76,7 +80,7 @@ class _Commands(click.Group):
     epilog="Try: seesay search ~/Pictures 'a red bicycle'",
 )
 @click.version_option(__version__, prog_name="seesay")
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error (any position).")
 def cli(debug: bool) -> None:
     """看图说话: find, classify and match pictures by words, with no network."""
 
@@ -88,8 +92,17 @@ def main(args: list[str] | None = None) -> None:
 
 def run(args: list[str]) -> int:
     """Run the command line and return its exit code; every error is one line on stderr."""
-    if hasattr(signal, "SIGTERM"):
+    if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _terminate)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # an old terminal shows an escape where it has no character, and nothing breaks
+            stream.reconfigure(errors="backslashreplace")
+    # a picture too large is refused with an error of ours; Pillow would warn first
+    warnings.filterwarnings("ignore", message=".*decompression bomb.*")
+    end = args.index("--") if "--" in args else len(args)
+    debug = "--debug" in args[:end]
+    args = [arg for arg in args[:end] if arg != "--debug"] + args[end:]
     try:
         result: Any = cli.main(args=args, prog_name="seesay", standalone_mode=False)
         sys.stdout.flush()
@@ -108,13 +121,13 @@ def run(args: list[str]) -> int:
     except _Terminated:
         return _say("terminated", 143)
     except SeesayError as error:
-        _trace(args)
+        _trace(debug)
         return _say(str(error), error.exit_code)
     except OSError as error:
-        _trace(args)
+        _trace(debug)
         return _say(f"{error.strerror or error}: {error.filename or ''}".rstrip(": "), 5)
     except Exception as error:
-        _trace(args)
+        _trace(debug)
         hint = "\n  hint: this is a bug in seesay; --debug shows where"
         return _say(f"{type(error).__name__}: {error}{hint}", 1)
 
@@ -127,16 +140,15 @@ def _terminate(_signal: int, _frame: FrameType | None) -> None:
     raise _Terminated
 
 
-def _trace(args: list[str]) -> None:
-    if "--debug" in args:
+def _trace(debug: bool) -> None:
+    if debug:
         import traceback
 
         traceback.print_exc()
 
 
 def _say(message: str, code: int) -> int:
-    safe = f"seesay: {message}".encode("utf-8", "backslashreplace").decode()
-    print(safe, file=sys.stderr)
+    note(f"seesay: {message}")
     return code
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -11,25 +12,24 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from seesay.errors import InputError
+from seesay.names import printable, shown
 
 T = TypeVar("T")
 
+_NUMBERS = re.compile(r"\[\s[-+\d.eE,\s]*\]")
+
 
 def print_json(document: Any) -> None:
-    """Print a JSON document; the odd bytes of file names appear as backslash escapes."""
-    text = json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False)
-    sys.stdout.write(printable(text) + "\n")
-
-
-def printable(text: str) -> str:
-    r"""Return text that can be encoded: undecodable bytes of file names become \xNN."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    """Print a JSON document in valid UTF-8; lists of numbers stay on one line."""
+    ascii_only = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
+    text = json.dumps(_valid(document), ensure_ascii=ascii_only, indent=2, allow_nan=False)
+    print(_NUMBERS.sub(lambda found: " ".join(found[0].split()), text))
 
 
 def note(message: str, *, quiet: bool = False) -> None:
-    """Print a line for people on stderr."""
+    """Print a message for people on stderr."""
     if not quiet:
-        print(printable(message), file=sys.stderr)
+        print("\n".join(shown(line) for line in message.split("\n")), file=sys.stderr)
 
 
 def as_dict(result: Any) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def as_dict(result: Any) -> dict[str, Any]:
 def report_failures(failures: list[InputError], *, quiet: bool) -> None:
     """Name every skipped item on stderr."""
     for failure in failures:
-        note(f"skipped {failure.what}", quiet=quiet)
+        note(f"skipped {shown(failure.what)}", quiet=quiet)
 
 
 class Progress:
@@ -125,4 +125,15 @@ def _plain(value: Any) -> Any:
         return as_dict(value)
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
+    return value
+
+
+def _valid(value: Any) -> Any:
+    """The document with every string, keys excepted, made valid Unicode."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, dict):
+        return {key: _valid(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_valid(item) for item in value]
     return value

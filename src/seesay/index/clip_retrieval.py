@@ -22,10 +22,11 @@ from numpy.typing import NDArray
 from seesay.errors import IndexDamaged, InputError, MissingExtra, ModelMismatch, UsageError
 from seesay.index import store
 from seesay.index.collection import Collection
-from seesay.index.items import Item, shown
+from seesay.index.items import Item
 from seesay.index.publish import publish, storing
 from seesay.index.scan import read
 from seesay.index.update import pixels_of
+from seesay.names import shown
 
 if TYPE_CHECKING:
     from seesay.model import Model

@@ -16,13 +16,13 @@ from torch import Tensor
 import seesay
 from seesay.errors import ModelMismatch, SeesayError, UsageError
 from seesay.index import duplicates, store
-from seesay.index.items import shown
 from seesay.index.journal import Journal
 from seesay.index.lock import WriterLock
 from seesay.index.publish import begin, publish
 from seesay.index.query import encode, terms_of
 from seesay.index.topk import Scanner
 from seesay.index.update import Progress, Report, Update
+from seesay.names import shown
 from seesay.registry import DEFAULT_MODEL
 from seesay.types import ImageInput
 

@@ -67,9 +67,9 @@ def groups(vectors: NDArray[np.float16], threshold: float) -> list[list[tuple[in
 class _Leaders:
     """Rows and their unit vectors, in float32 and rounded for the quick comparison.
 
-    Where bfloat16 is quick, two products of unit vectors rounded to it differ from the exact one
-    by less than three of its half steps at one; so what is further below the threshold needs no
-    second look.
+    Rounding moves either vector by at most half a step of the smaller type, relative to its
+    length, and the product by half a step again; so what is more than three half steps below the
+    threshold needs no second look.
     """
 
     def __init__(self, rows: Tensor, exact: Tensor) -> None:

@@ -2,7 +2,7 @@
 
 A file name on disk is bytes, not text. In memory it is a string whose undecodable bytes became
 lone surrogates (`os.fsdecode`), in the index it is JSON with everything beyond ASCII escaped, so
-both directions are exact; `shown` and `uri` are for output that must be valid UTF-8.
+both directions are exact; `seesay.names` is for output that must be valid UTF-8.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
-from urllib.parse import quote_from_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,18 +74,3 @@ def relative(path: str, base: str) -> str:
         return "."
     prefix = os.path.join(base, "")
     return path[len(prefix) :] if path.startswith(prefix) else path
-
-
-def shown(path: str) -> str:
-    r"""Return a path as valid Unicode on one line: undecodable bytes and controls as \xNN."""
-    text = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return "".join(char if char.isprintable() else _escape(char) for char in text)
-
-
-def _escape(char: str) -> str:
-    return char.encode("unicode_escape").decode("ascii")
-
-
-def uri(path: str) -> str:
-    """Return the exact file: URI of an absolute path, whatever bytes its name has."""
-    return "file://" + quote_from_bytes(os.fsencode(path))

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from seesay.index.items import shown, uri
 from seesay.index.publish import replace, storing
 from seesay.index.thumbnails import data_uri, thumbnail
+from seesay.names import shown, uri
 
 EDGE = 320
 """Longest side of a thumbnail in pixels."""

@@ -88,6 +88,8 @@ def label_vectors(
     """Unit vectors [number of labels, E] of a zero-shot classifier; see `classify`."""
     import torch.nn.functional as F
 
+    if isinstance(labels, str):
+        raise UsageError(f"labels is the string {labels!r}", f"give a list: [{labels!r}, ...]")
     if not labels or any(not label.strip() for label in labels):
         raise UsageError("classification needs labels, none of them empty", "--labels cat,dog")
     if len(set(labels)) < len(labels):

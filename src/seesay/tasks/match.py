@@ -64,13 +64,13 @@ def run(model: Model, requests: Sequence[MatchInput]) -> Iterator[MatchOutput | 
     """Score each request; a text that comes again, or an image after itself, is encoded once."""
     texts = list(dict.fromkeys(request.text for request in requests))
     vectors = dict(zip(texts, model.embed_texts(texts), strict=True))
-    groups = [list(group) for _, group in groupby(requests, key=lambda r: _identity(r.image))]
+    groups = [list(group) for _, group in groupby(requests, key=lambda r: identity(r.image))]
     encoded = model.each_image([group[0].image for group in groups])
     for group, (image, failure) in zip(groups, encoded, strict=True):
         for request in group:
             yield failure or MatchOutput(itc=float(image @ vectors[request.text]))
 
 
-def _identity(image: ImageInput) -> object:
+def identity(image: ImageInput) -> object:
     """Arrays cannot be compared cheaply: the same object counts as the same image."""
     return image if isinstance(image, (str, bytes)) else id(image)

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from seesay.errors import InputError, UsageError
+from seesay.errors import InputError
+from seesay.tasks.match import identity
 from seesay.types import ImageInput, Picture
 
 if TYPE_CHECKING:
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
 
     from seesay.model import Model
     from seesay.processing.image import ImageSpec
+
+LARGEST = 2048
+"""Longer side of a drawing in pixels, at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,14 +57,20 @@ class Relevance:
         return f"{self.itc:.3f} strongest at x {self.peak[0]:.0f}, y {self.peak[1]:.0f}"
 
     def draw(self) -> Image.Image:
-        """Return the picture with the map over it: red where the text is, dark where unseen."""
+        """Return the picture with the map over it: red where the text is, dark where unseen.
+
+        The drawing has the picture's size, or 2048 pixels on its longer side if that is less.
+        """
         import numpy as np
         from PIL import Image
 
-        base = np.asarray(self.picture.image.resize(self.picture.size)).astype(np.float32)
-        height, width = base.shape[:2]
+        width, height = self.picture.size
+        scale = min(1.0, LARGEST / max(width, height))
+        width, height = max(1, round(width * scale)), max(1, round(height * scale))
+        base = np.asarray(self.picture.image.resize((width, height))).astype(np.float32)
         heat = np.zeros((height, width), np.float32)
-        x0, y0, x1, y1 = (round(v) for v in self.box)
+        x0, y0 = (int(v * scale) for v in self.box[:2])
+        x1, y1 = max(x0 + 1, round(self.box[2] * scale)), max(y0 + 1, round(self.box[3] * scale))
         cells = Image.fromarray(np.asarray(self.grid, np.float32))
         heat[y0:y1, x0:x1] = np.asarray(
             cells.resize((x1 - x0, y1 - y0), Image.Resampling.BICUBIC)
@@ -79,57 +90,56 @@ def relevance(model: Model, image: ImageInput, text: str) -> Relevance:
         InputError: The image cannot be read.
         UsageError: The model was loaded with `optimize`, which keeps no gradients.
     """
+    return next(_maps(model, image, [text]))
+
+
+def run(model: Model, requests: Sequence[RelevanceInput]) -> Iterator[Relevance | InputError]:
+    """Serve requests; texts that follow each other on one image share its forward pass."""
+    for _, group in groupby(requests, key=lambda request: identity(request.image)):
+        listed = list(group)
+        try:
+            yield from _maps(model, listed[0].image, [request.text for request in listed])
+        except InputError as error:
+            yield from [error] * len(listed)
+
+
+def _maps(model: Model, image: ImageInput, texts: Sequence[str]) -> Iterator[Relevance]:
+    """One forward pass, and one backward pass for each text."""
     import torch
     import torch.nn.functional as F
 
     from seesay.processing.image import open_picture
 
     picture = open_picture(image)
-    target = model.embed_texts([text])[0].to(model.device)
+    targets = model.embed_texts(texts).to(model.device)
     kept: list[Tensor] = []
-
-    def keep(_module: Any, _inputs: Any, output: Tensor) -> None:
-        output.retain_grad()
-        kept.append(output)
-
-    handle = model.module.relevance_layer().register_forward_hook(keep)  # type: ignore[operator]
+    layer = model.module.relevance_layer()  # type: ignore[operator]
+    handle = layer.register_forward_hook(lambda _module, _inputs, output: kept.append(output))
     try:
         with torch.enable_grad():
             pixels = model.processor.images([picture]).to(model.device, model.dtype)
             vector = model.module.embed_image(pixels.requires_grad_())[0]  # type: ignore[operator]
-            score = F.normalize(vector.float(), dim=-1) @ target
-            torch.autograd.backward(score)
-    except RuntimeError as error:
-        raise UsageError(
-            f"no gradients can be had from {model.name} ({error})", "load it without optimize"
-        ) from None
+            scores = targets @ F.normalize(vector.float(), dim=-1)
     finally:
         handle.remove()
-    grid = _grid(kept[0], pixels.shape[-2], pixels.shape[-1])
-    grid = grid / grid.max().clamp_min(1e-12)
+    features = kept[0]
     box = seen_box(picture.size, model.processor.image)
-    rows, columns = grid.shape
-    y, x = divmod(int(grid.argmax()), columns)
-    peak = (
-        box[0] + (x + 0.5) / columns * (box[2] - box[0]),
-        box[1] + (y + 0.5) / rows * (box[3] - box[1]),
-    )
-    return Relevance(
-        itc=float(score.detach()),
-        grid=[[round(float(v), 4) for v in row] for row in grid],
-        box=box,
-        peak=peak,
-        picture=picture,
-    )
-
-
-def run(model: Model, requests: Sequence[RelevanceInput]) -> Iterator[Relevance | InputError]:
-    """Serve requests one by one: each needs its own backward pass."""
-    for request in requests:
-        try:
-            yield relevance(model, request.image, request.text)
-        except InputError as error:
-            yield error
+    for score in scores:
+        (gradient,) = torch.autograd.grad(score, features, retain_graph=True)
+        grid = _grid(features.detach() * gradient, pixels.shape[-2], pixels.shape[-1])
+        grid = grid / grid.max().clamp_min(1e-12)
+        rows, columns = grid.shape
+        y, x = divmod(int(grid.argmax()), columns)
+        yield Relevance(
+            itc=float(score.detach()),
+            grid=[[round(float(v), 4) for v in row] for row in grid],
+            box=box,
+            peak=(
+                box[0] + (x + 0.5) / columns * (box[2] - box[0]),
+                box[1] + (y + 0.5) / rows * (box[3] - box[1]),
+            ),
+            picture=picture,
+        )
 
 
 def seen_box(size: tuple[int, int], spec: ImageSpec) -> tuple[float, float, float, float]:
@@ -142,13 +152,11 @@ def seen_box(size: tuple[int, int], spec: ImageSpec) -> tuple[float, float, floa
     return ((width - w) / 2, (height - h) / 2, (width + w) / 2, (height + h) / 2)
 
 
-def _grid(features: Tensor, height: int, width: int) -> Tensor:
-    """Features [1, D, h, w] or [1, 1 + P, D] with gradients to relevance [h, w], not negative."""
-    assert features.grad is not None
-    product = (features * features.grad).detach().float()
+def _grid(product: Tensor, height: int, width: int) -> Tensor:
+    """Gradient times features, [1, D, h, w] or [1, 1 + P, D], to relevance [h, w] >= 0."""
     if product.ndim == 4:
-        return product[0].sum(0).clamp_min(0)
-    patches = product[0, 1:].sum(-1).clamp_min(0)
+        return product[0].float().sum(0).clamp_min(0)
+    patches = product[0, 1:].float().sum(-1).clamp_min(0)
     rows = round((len(patches) * height / width) ** 0.5)
     return patches.view(rows, -1)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from seesay.cli.options import model_options, output_options
-from seesay.cli.output import Progress, note, print_json, printable
+from seesay.cli.output import Progress, note, print_json
 from seesay.errors import ItemsFailed, UsageError
 
 if TYPE_CHECKING:
@@ -46,9 +46,9 @@ def index(
     Without FOLDERS, those the index knows are looked through again.
     """
     from seesay.index import Collection
-    from seesay.index.items import shown
     from seesay.index.places import place_of
     from seesay.index.store import is_index
+    from seesay.names import shown
 
     if out is None and len(folders) != 1:
         raise UsageError("which index?", "name it with --out, or give one folder")
@@ -97,7 +97,7 @@ def summary(report: Report) -> str:
 
 def as_document(collection: Collection, report: Report) -> dict[str, Any]:
     """Say what changed, as data."""
-    from seesay.index.items import uri
+    from seesay.names import uri
 
     counts = ("added", "changed", "renamed", "removed", "unchanged", "encoded")
     return {
@@ -106,7 +106,7 @@ def as_document(collection: Collection, report: Report) -> dict[str, Any]:
         "pictures": len(collection),
         **{name: getattr(report, name) for name in counts},
         "failed": [
-            {"path": printable(failure.path), "uri": uri(failure.path), "reason": failure.reason}
+            {"path": failure.path, "uri": uri(failure.path), "reason": failure.reason}
             for failure in report.failed
         ],
     }

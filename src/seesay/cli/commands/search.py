@@ -12,7 +12,7 @@ import click
 
 from seesay.cli.commands.index import add, exit_code
 from seesay.cli.options import model_options, output_options
-from seesay.cli.output import note, print_json, printable
+from seesay.cli.output import note, print_json
 from seesay.errors import UsageError
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def _open(
 def _document(
     collection: Collection, hits: Sequence[Hit], query: str | None, image: str | None
 ) -> dict[str, Any]:
-    from seesay.index.items import uri
+    from seesay.names import uri
 
     return {
         "index": str(collection.path),
@@ -126,7 +126,7 @@ def _document(
             {
                 "rank": hit.rank,
                 "score": hit.score,
-                "path": printable(hit.path),
+                "path": hit.path,
                 "uri": uri(hit.path),
                 "width": hit.size[0],
                 "height": hit.size[1],
@@ -151,7 +151,8 @@ def _print_table(hits: Sequence[Hit]) -> None:
 
 def _near(path: str) -> str:
     """Return a path as seen from here, on one line of valid text."""
-    from seesay.index.items import relative, shown
+    from seesay.index.items import relative
+    from seesay.names import shown
 
     return shown(relative(path, os.getcwd()))
 
@@ -187,11 +188,11 @@ def _print_duplicates(
         _write_duplicates(Path(html), groups, threshold)
         note(f"wrote {html}", quiet=quiet)
     if as_json:
-        from seesay.index.items import uri
+        from seesay.names import uri
 
         listed = [
             [
-                {"path": printable(path), "uri": uri(path), "score": score}
+                {"path": path, "uri": uri(path), "score": score}
                 for path, score in zip(group.paths, group.scores, strict=True)
             ]
             for group in groups
