@@ -83,7 +83,8 @@ class Model:
         self.decode: Literal["exact", "fast"] = "exact"
         self.device = torch.device("cpu")
         self.dtype = torch.float32
-        self.stored_dtype = next(p.dtype for p in module.parameters() if p.ndim > 1)
+        matrices = (p.dtype for p in module.parameters() if p.ndim > 1)
+        self.stored_dtype = next(matrices, torch.float32)
 
     def __repr__(self) -> str:
         return f"<seesay.Model {self.name} ({self.family.name}, {self.dtype}, {self.device})>"

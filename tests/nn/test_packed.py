@@ -290,6 +290,19 @@ class TestInt8:
         cosines = F.cosine_similarity(packed.embed_image(pixels), encoder.embed_image(pixels))
         assert cosines.min() > 0.999
 
+    def test_a_model_that_bytes_would_change_is_refused(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        encoder = redrawn(Encoder())
+        for block in encoder.image.blocks:
+            block.mlp.fc1.weight[0] *= 1000
+            block.mlp.fc2.weight[:, 0] /= 1000
+        monkeypatch.setattr(quantised, "BLOCK_COSINE", -1.0)
+        with pytest.raises(
+            UsageError, match=r"features too much: cosine 0\.\d+.*\n.*optimize=True"
+        ):
+            pack(encoder, int8=True)
+
     def test_packing_twice_gives_the_same_vectors(self) -> None:
         first, second = (pack(redrawn(Encoder()), int8=True) for _ in range(2))
         pixels = noise(2, 3, 32, 32)

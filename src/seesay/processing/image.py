@@ -8,6 +8,7 @@ container format, the file's size, the picture's size. Whatever a decoder raises
 from __future__ import annotations
 
 import io
+import math
 import os
 import stat
 from collections.abc import Sequence
@@ -34,6 +35,8 @@ MAX_BYTES = 20_000_000
 RESAMPLE = {
     "bicubic": Image.Resampling.BICUBIC,
     "bilinear": Image.Resampling.BILINEAR,
+    "box": Image.Resampling.BOX,
+    "hamming": Image.Resampling.HAMMING,
     "lanczos": Image.Resampling.LANCZOS,
     "nearest": Image.Resampling.NEAREST,
 }
@@ -53,6 +56,9 @@ class ImageSpec:
         shortest_edge: Length of the short side before the crop; None for the smaller of `size`.
         centre: Where the crop begins when the margin is odd: "round" as torchvision (the original
             training code), "floor" as transformers.
+
+    Raises:
+        ValueError: No pixels can be made like this.
     """
 
     size: tuple[int, int]
@@ -62,6 +68,25 @@ class ImageSpec:
     resample: str = "bicubic"
     shortest_edge: int | None = None
     centre: Literal["round", "floor"] = "round"
+
+    def __post_init__(self) -> None:
+        sides = (*self.size, *([] if self.shortest_edge is None else [self.shortest_edge]))
+        if len(self.size) != 2 or not all(isinstance(n, int) and n > 0 for n in sides):
+            raise ValueError(f"size {self.size}, shortest edge {self.shortest_edge}")
+        if max(sides) ** 2 > MAX_PIXELS:
+            raise ValueError(f"{max(sides)} pixels on a side are too many")
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) != 3 or not all(map(math.isfinite, values)):
+                raise ValueError(f"{name} {values} is not three finite numbers")
+        if min(self.std) <= 0:
+            raise ValueError(f"std {self.std} is not positive")
+        for value, known in (
+            (self.resample, RESAMPLE),
+            (self.resize, ("shortest", "squash")),
+            (self.centre, ("round", "floor")),
+        ):
+            if value not in known:
+                raise ValueError(f"{value!r} is none of {', '.join(known)}")
 
 
 def open_picture(item: ImageInput, *, name: str | None = None, at_least: int = 0) -> Picture:

@@ -27,18 +27,25 @@ def pack(module: nn.Module, int8: bool = False) -> nn.Module:
 
     Args:
         module: On the CPU, in float32 or bfloat16.
-        int8: Also quantise the products of transformer blocks (cosine at least 0.999 on weights
-            without outlier channels; see docs/performance.md before trusting it with others).
+        int8: Also quantise the transformer blocks of a dual encoder's image tower (cosine at least
+            0.999 on made-up pictures; docs/performance.md says what that is worth).
 
     Returns:
         The module, or its replacement when it is itself a layer that is packed.
-    """
-    done: dict[nn.Module, nn.Module] = {}
-    if int8:
-        from seesay.nn.packed.quantised import quantise_blocks
 
-        done |= quantise_blocks(module)
-    return _replace(module, done)
+    Raises:
+        UsageError: Quantised, the image tower is too far from what it was.
+    """
+    if not int8:
+        return _replace(module, {})
+    from seesay.nn.packed.quantised import quantise
+
+    quantisation = quantise(module)
+    if quantisation is None:
+        return _replace(module, {})
+    packed = _replace(module, dict(quantisation.blocks))
+    quantisation.check(packed)
+    return packed
 
 
 def _replace(module: nn.Module, done: dict[nn.Module, nn.Module]) -> nn.Module:

@@ -5,7 +5,8 @@ pictures that are made up (`typical_pixels`), so that an image's vector does not
 is in its batch. Channels that are loud in the activations are made quieter there and louder in the
 weights (SmoothQuant, arXiv 2211.10438, with exponent 1/2) where a norm stands before the product.
 
-A block that an 8-bit product would change too much stays as it is.
+A block that 8-bit products would change too much stays as it is, and a model whose features change
+too much all the same is refused.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from seesay.errors import UsageError
 from seesay.nn.blocks import PreNormBlock
 from seesay.nn.norm import LayerNorm
 from seesay.nn.packed.plain import QUICK_GELU_SLOPE, Packed, fused, has_onednn, is_plain, mix, split
@@ -27,9 +29,11 @@ from seesay.nn.packed.plain import QUICK_GELU_SLOPE, Packed, fused, has_onednn, 
 HEADROOM = 1.1
 """Ranges seen on made-up pictures are widened by this factor."""
 
-MIN_COSINE = 0.995
+BLOCK_COSINE = 0.995
 """A block is quantised when what it adds to the stream keeps at least this cosine."""
 
+TOWER_COSINE = 0.999
+"""A model is quantised when the features of each made-up picture keep at least this cosine."""
 
 POST_OPS = {"gelu": (1.0, ("gelu", "none")), "quick_gelu": (QUICK_GELU_SLOPE, ("swish", ""))}
 """Activation -> what its input is scaled by, and the operator's name and algorithm for it."""
@@ -65,22 +69,60 @@ def can_quantise() -> bool:
     return has_onednn() and hasattr(torch.ops.onednn, "qlinear_pointwise")
 
 
-def quantise_blocks(module: nn.Module) -> dict[nn.Module, nn.Module]:
-    """Return replacements for those blocks of a dual encoder's image tower that bear it."""
+@dataclass
+class Quantisation:
+    """How the blocks of one model are quantised, and what its image tower gave before.
+
+    Attributes:
+        blocks: The blocks of the image tower that bear it, with their replacements.
+        features: What the tower made of the made-up pictures, [B, ...].
+    """
+
+    blocks: dict[nn.Module, nn.Module]
+    features: Tensor
+
+    def check(self, module: nn.Module) -> None:
+        """Compare the tower after all blocks were replaced.
+
+        Raises:
+            UsageError: Its features are no longer close enough to what they were.
+        """
+        after = _features(module)
+        cosine = F.cosine_similarity(self.features.flatten(1), after.flatten(1)).min()
+        if cosine < TOWER_COSINE:
+            raise UsageError(
+                f"8-bit products would change this model's image features too much: cosine "
+                f"{float(cosine):.4f}, at least {TOWER_COSINE} is wanted",
+                "optimize=True keeps its precision",
+            )
+
+
+def quantise(module: nn.Module) -> Quantisation | None:
+    """Find out how a dual encoder's image tower is quantised; None where nothing can be."""
     if not (can_quantise() and hasattr(module, "encode_image")):
-        return {}
+        return None
     watched = {
         block: Observed()
         for block in module.modules()
         if type(block) is PreNormBlock and is_plain(block) and block.mlp.activation in POST_OPS
     }
-    first = next(module.parameters())
-    with torch.no_grad(), _watching(watched):
-        module.encode_image(typical_pixels().to(first.dtype))  # type: ignore[operator]
+    with _watching(watched):
+        features = _features(module)
     with warnings.catch_warnings():
         # torch says once that its quantised tensors will go; we need one operator's result only
         warnings.filterwarnings("ignore", message="torch.quantize_per_tensor")
-        return {b: tried for b, seen in watched.items() if (tried := _try(b, seen)) is not None}
+        tried = {block: _try(block, seen) for block, seen in watched.items()}
+    blocks: dict[nn.Module, nn.Module] = {b: q for b, q in tried.items() if q is not None}
+    return Quantisation(blocks, features) if blocks else None
+
+
+def _features(module: nn.Module) -> Tensor:
+    # a scalar, as the logit scale, keeps its precision; the matrices say what the module's is
+    dtype = next(p.dtype for p in module.parameters() if p.ndim > 1)
+    pixels = typical_pixels().to(dtype)
+    with torch.no_grad():
+        features: Tensor = module.encode_image(pixels)  # type: ignore[operator]
+    return features.float()
 
 
 @contextmanager
@@ -119,7 +161,7 @@ def _try(block: PreNormBlock, seen: Observed) -> nn.Module | None:
     with torch.no_grad():
         wanted = (block(seen.stream) - seen.stream).float().flatten()
         got = (quantised(seen.stream) - seen.stream).float().flatten()
-    return quantised if F.cosine_similarity(wanted, got, dim=0) >= MIN_COSINE else None
+    return quantised if F.cosine_similarity(wanted, got, dim=0) >= BLOCK_COSINE else None
 
 
 class QuantisedBlock(Packed):

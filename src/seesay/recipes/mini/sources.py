@@ -109,8 +109,8 @@ SOLID = Package(
 LINEABLE = ("noto", "noto-v1", "twemoji", "fluent", "fluent-flat", "emojione")
 """Vendors whose SVGs are colour fills, which can be redrawn as line art."""
 
-SCENIC = ("noto", "twemoji", "fluent", "solid", "openclipart")
-"""Sources whose drawings are also put into scenes."""
+SCENIC = ("noto", "twemoji", "fluent")
+"""Vendors whose drawings are also put into scenes."""
 
 UNSEEN_VENDOR = _art("openmoji", "1.2.29", "CC-BY-SA-4.0")
 """Evaluation only: never trained on, never shipped."""

@@ -25,10 +25,10 @@ DEEP = TrainConfig(steps=2000, lr=1e-3, warmup=100, weight_decay=0.01, bf16=True
 """Text tower with its blocks, from there."""
 SIGHT = TrainConfig(steps=500, lr=1e-3, warmup=50, weight_decay=0.1, bf16=True)
 """Sight head, text tower as it is."""
-JOINT = TrainConfig(steps=1000, lr=4e-4, warmup=50, weight_decay=0.05, bf16=True)
+JOINT = TrainConfig(steps=600, lr=4e-4, warmup=50, weight_decay=0.05, bf16=True, save_every=100)
 """Sight head and text tower together."""
 
-NEAR, FAR, LIMIT = 3.0, 0.5, 1.3
+NEAR, FAR, LIMIT = 5.0, 0.9, 1.3
 """The voice of the sight head on drawings, on everything else, and where the change lies."""
 
 
@@ -53,6 +53,7 @@ def text_tower(work: Path, config: MiniConfig) -> TextTower:
     words = tokenizer(work, parts, config)
     torch.manual_seed(0)
     shallow = TextTower(**asdict(replace(config.text, depth=0)), embed_width=config.embed_width)
+    torch.manual_seed(0)
     tower = TextTower(**asdict(config.text), embed_width=config.embed_width)
     data = distil.DistilData(work, words, parts, config.text, batch_size=512)
     train(shallow, data, lambda b: distil.distil_loss(shallow, b), BAG, work / "text" / "bag")
