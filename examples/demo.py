@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+import seesay
 from seesay.cli.main import run
 
 HERE = Path(__file__).resolve().parent
@@ -37,12 +38,21 @@ def type_command(*words: object) -> None:
         sys.exit(code)
 
 
+def forget_other_models() -> None:
+    """Remove an index that an earlier version of the default model has made."""
+    if INDEX.exists():
+        made_with = seesay.Collection.open(INDEX).model
+        if made_with is None or made_with.fingerprint != seesay.load("seesay/mini").fingerprint:
+            shutil.rmtree(INDEX)
+
+
 def main() -> None:
     started = time.perf_counter()
     OUT.mkdir(exist_ok=True)
     page, drawing = OUT / "search.html", OUT / "relevance.png"
     cat, bee = GALLERY / "tabby-cat.jpg", GALLERY / "honey-bee.jpg"
     print("seesay 看图说话: finding pictures by words, with no network")
+    forget_other_models()
     type_command("index", GALLERY, "--out", INDEX)
     for query in SEARCHES:
         type_command("search", INDEX, query, "-k", 3)
