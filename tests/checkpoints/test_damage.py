@@ -166,6 +166,8 @@ def test_damaged_configuration(kind: str, text: str, request: pytest.FixtureRequ
         ("vision_config", "hidden_act", "relu7"),
         ("vision_config", "num_hidden_layers", 3),
         ("vision_config", "num_hidden_layers", 1),
+        ("vision_config", "num_hidden_layers", 100_000_000),
+        ("text_config", "num_hidden_layers", 1e30),
         ("text_config", "vocab_size", -5),
         ("text_config", "max_position_embeddings", 78),
     ],

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -69,17 +70,23 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
+@contextmanager
+def serving(files: dict[str, bytes]) -> Iterator[Hub]:
+    hub = Hub(files)
+    threading.Thread(target=hub.serve_forever, daemon=True).start()
+    yield hub
+    hub.shutdown()
+    hub.server_close()
+
+
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[Hub]:
     seesay.create("clip-tiny").save(tmp_path / "native")
     folder = convert(tmp_path / "native", tmp_path / "hf", "hf")
     files = {path.name: path.read_bytes() for path in folder.iterdir()}
     extra = {"pytorch_model.bin": b"never asked for", "modeling_evil.py": b"raise SystemExit"}
-    hub = Hub(files | extra)
-    threading.Thread(target=hub.serve_forever, daemon=True).start()
-    yield hub
-    hub.shutdown()
-    hub.server_close()
+    with serving(files | extra) as hub:
+        yield hub
 
 
 def load(hub: Hub, home: Path, *arguments: str, offline: bool = False) -> str:
@@ -127,6 +134,39 @@ def test_fetch_once_then_without_network(served: Hub, tmp_path: Path) -> None:
     served.files.clear()
     (home / "hub" / "models--someone--model" / "refs" / "main").unlink()
     assert "not in the cache" in load(served, home, REPO, offline=True)
+
+
+def resolved(hub: Hub) -> set[str]:
+    return {path.split("/")[-1] for path in hub.asked if "/resolve/" in path}
+
+
+def test_the_configuration_tells_which_weights_are_meant(tmp_path: Path) -> None:
+    """As some published ones: a tower's own files, and a whole model's under other names."""
+    seesay.create("clip-tiny").save(tmp_path / "native")
+    folder = convert(tmp_path / "native", tmp_path / "open_clip", "open_clip")
+    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    files |= {"config.json": b'{"architecture": "vit_base"}', "model.safetensors": b"a tower"}
+    files |= {"pytorch_model.bin": b"a tower", "open_clip_pytorch_model.bin": b"second choice"}
+    with serving(files) as hub:
+        assert load(hub, tmp_path / "home", REPO) == f"loaded open_clip {COMMIT}"
+        weights = {name for name in resolved(hub) if not name.endswith(".json")}
+        assert weights == {"open_clip_model.safetensors"}
+        assert load(hub, tmp_path / "home", REPO, offline=True) == f"loaded open_clip {COMMIT}"
+
+
+def test_a_cache_that_another_program_half_filled_is_completed(served: Hub, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    repo = home / "hub" / "models--someone--model"
+    snapshot = repo / "snapshots" / COMMIT
+    snapshot.mkdir(parents=True)
+    for name in ("config.json", "model.safetensors"):
+        (snapshot / name).write_bytes(served.files[name])
+    assert load(served, home, REPO, COMMIT, offline=True) == f"loaded hf {COMMIT}"
+    assert served.asked == []
+    assert load(served, home, REPO, COMMIT) == f"loaded hf {COMMIT}"
+    companions = {"preprocessor_config.json", "tokenizer.json", "tokenizer_config.json"}
+    assert resolved(served) == companions
+    assert {path.name for path in snapshot.iterdir()} >= companions
 
 
 def test_what_the_hub_does_not_have(served: Hub, tmp_path: Path) -> None:

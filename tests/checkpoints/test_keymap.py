@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from seesay.checkpoints.keymap import (
+    Constant,
     Drop,
     Fuse,
     KeyMap,
@@ -71,6 +72,15 @@ def test_every_rule_back() -> None:
     found = MAP.inverse(ours())
     assert found.keys() == theirs().keys()
     assert all(torch.equal(found[name], tensor) for name, tensor in theirs().items())
+
+
+def test_numbers_of_the_configuration_are_written_and_not_read() -> None:
+    keymap = KeyMap(Constant("vocab_size", 99), Rename("a", "b"))
+    one = torch.ones(1)
+    back = keymap.inverse({"b": one})
+    assert back == {"vocab_size": torch.tensor(99), "a": one}
+    for found in (back, {"a": one}, back | {"vocab_size": torch.tensor(7)}):
+        assert keymap.forward(found, {"b": one}, "x") == {"b": one}
 
 
 def message(changed: dict[str, Tensor], expected: dict[str, Tensor] | None = None) -> str:

@@ -62,7 +62,7 @@ def test_case_frames_and_small_slips_hardly_move_a_text(model: Model) -> None:
     )
     other = model.embed_texts(["a glass of red wine"])
     assert torch.equal(said[0], said[1])
-    assert float((said[2:] @ said[0]).min()) > 0.6
+    assert float((said[2:] @ said[0]).min()) > 0.4
     assert float((said[2:] @ said[0]).min()) > float(other @ said[0]) + 0.3
 
 

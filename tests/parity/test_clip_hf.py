@@ -202,10 +202,19 @@ def test_every_parameter_moves_the_output(tmp_path: Path) -> None:
             assert moved > 1e-5, name
 
 
-def test_one_tower_alone_is_refused_with_its_name(tmp_path: Path) -> None:
+@pytest.mark.parametrize("tower", ["text", "image"])
+@pytest.mark.parametrize("projected", [True, False])
+def test_one_tower_alone_is_refused_with_its_name(
+    tower: str, projected: bool, tmp_path: Path
+) -> None:
     from seesay.errors import CheckpointError
 
-    config = build("heads of 8, deep text").config.text_config
-    transformers.CLIPTextModelWithProjection(config).save_pretrained(tmp_path)
-    with pytest.raises(CheckpointError, match="one tower"):
+    config = build("heads of 8, deep text").config
+    part = config.text_config if tower == "text" else config.vision_config
+    name = "CLIPTextModel" if tower == "text" else "CLIPVisionModel"
+    kind = getattr(transformers, name + "WithProjection" if projected else name)
+    kind(part).save_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match=f"one tower of CLIP alone: the {tower} tower") as e:
         read(tmp_path)
+    assert kind.__name__ in e.value.what
+    assert e.value.hint is not None

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import mmap
 import os
 import pickle
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -36,10 +37,13 @@ class Source:
     Attributes:
         path: The folder or file the user named.
         weights: The weight files, all of them; several when the checkpoint is sharded.
+        usual: The processor settings of the released size that was asked for by name, for files
+            that do not tell theirs; None when it was not.
     """
 
     path: Path
     weights: tuple[Path, ...] = ()
+    usual: Mapping[str, Any] | None = None
 
     @property
     def folder(self) -> Path:
@@ -65,7 +69,7 @@ class Source:
             CheckpointError: A shard is missing, or a glob matches several files.
         """
         if not self.path.is_dir():
-            return Source(self.path, (self.path,))
+            return replace(self, weights=(self.path,))
         for name in names:
             found = sorted(self.path.glob(name))
             if not found:
@@ -76,8 +80,8 @@ class Source:
                     f"{self.path} holds several weight files: {listed}", "name the one you mean"
                 )
             if name.endswith(".index.json"):
-                return Source(self.path, tuple(_shards(found[0])))
-            return Source(self.path, (found[0],))
+                return replace(self, weights=tuple(_shards(found[0])))
+            return replace(self, weights=(found[0],))
         return None
 
     @cached_property
@@ -228,7 +232,11 @@ def _shards(index: Path) -> list[Path]:
 def sha256(path: Path) -> str:
     """Return the hex digest of a file."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        if not path.stat().st_size:
+            return hashlib.sha256().hexdigest()
+        # mapped: chunk by chunk, a thread would have to wait for the others after each of them
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+            return hashlib.sha256(mapped).hexdigest()
 
 
 def flush(path: Path) -> None:

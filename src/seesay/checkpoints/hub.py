@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -13,23 +12,29 @@ from seesay.errors import CheckpointError, StorageError, UsageError
 COMPANIONS = ("*.json", "*.txt", "*.model")
 """What lies beside weights: configuration and tokenizers. No code is ever fetched."""
 
+Names = Callable[[Path], Sequence[str]]
+"""Names of the weights that belong to a folder of companions, the preferred one first."""
+
 
 def fetch(
-    repo: str, revision: str | None, offline: bool | None, weights: Sequence[str]
+    repo: str, revision: str | None, offline: bool | None, weights: Names
 ) -> tuple[Path, str]:
     """Return a local folder with a repository's configuration and weights, and its commit.
+
+    The companions come first, since a repository may hold the weights of several layouts or of
+    several models; they tell which file is meant, and only that one is fetched.
 
     Args:
         repo: "owner/name".
         revision: A commit, branch or tag; None for the main branch.
         offline: Never reach for the network; None honours HF_HUB_OFFLINE.
-        weights: Names of weight files, the preferred one first; only that one is fetched.
+        weights: Names of weight files.
 
     Raises:
         UsageError: There is no such repository or revision, or it needs a permission.
         StorageError: The hub cannot be reached, and the files are not in the cache.
     """
-    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub import constants
     from huggingface_hub.errors import (
         GatedRepoError,
         HFValidationError,
@@ -38,7 +43,6 @@ def fetch(
     )
 
     cached = _cached(repo, revision, weights)
-    pinned = re.fullmatch("[0-9a-f]{40}", revision or "") is not None
     if constants.HF_HUB_OFFLINE if offline is None else offline:
         if cached is None:
             raise StorageError(
@@ -46,13 +50,12 @@ def fetch(
                 "give a local folder or file instead, or load it once with the network on",
             )
         return cached, cached.name
-    if cached is not None and pinned:
-        return cached, cached.name
     try:
-        wanted = _choose(_listing(repo, revision), weights)
-        folder = snapshot_download(
-            repo, revision=revision, allow_patterns=[*COMPANIONS, *wanted], max_workers=4
-        )
+        folder = _download(repo, revision, COMPANIONS)
+        if not _has_weights(folder, weights):
+            wanted = _choose(_listing(repo, folder.name), weights(folder))
+            folder = _download(repo, folder.name, wanted) if wanted else folder
+        return folder, folder.name
     except GatedRepoError:
         raise UsageError(
             f"{repo} asks you to accept its terms first", f"https://huggingface.co/{repo}"
@@ -71,22 +74,38 @@ def fetch(
             f"{repo} cannot be fetched ({type(error).__name__}: {str(error).splitlines()[:1]})",
             "give a local folder or file instead",
         ) from None
-    return Path(folder), Path(folder).name
 
 
-def _cached(repo: str, revision: str | None, weights: Sequence[str]) -> Path | None:
+def _cached(repo: str, revision: str | None, weights: Names) -> Path | None:
     """Return the cached snapshot if it is there and has all its weights."""
-    from huggingface_hub import try_to_load_from_cache
-    from huggingface_hub.errors import HFValidationError
+    try:
+        folder = _download(repo, revision, [], local_files_only=True)
+    except Exception:  # the client raises many kinds for what is not there
+        return None
+    return folder if _has_weights(folder, weights) else None
 
-    for name in (name for name in weights if "*" not in name):
-        try:
-            found = try_to_load_from_cache(repo, name, revision=revision)
-            if isinstance(found, str) and Source(Path(found).parent).using(weights):
-                return Path(found).parent
-        except (HFValidationError, CheckpointError):  # no such name, or a shard was not fetched
-            return None
-    return None
+
+def _has_weights(folder: Path, weights: Names) -> bool:
+    try:
+        return Source(folder).using(weights(folder)) is not None
+    except CheckpointError:  # a shard was not fetched
+        return False
+
+
+def _download(
+    repo: str, revision: str | None, names: Sequence[str], *, local_files_only: bool = False
+) -> Path:
+    """Return the snapshot's folder after fetching what it lacks of these names or globs."""
+    from huggingface_hub import snapshot_download
+
+    folder = snapshot_download(
+        repo,
+        revision=revision,
+        allow_patterns=list(names),
+        local_files_only=local_files_only,
+        max_workers=4,
+    )
+    return Path(folder)
 
 
 def _listing(repo: str, revision: str | None) -> list[str]:

@@ -132,6 +132,17 @@ class Drop(Rule):
 
 
 @dataclass(frozen=True, init=False)
+class Constant(Rule):
+    """A number of the configuration stored as a tensor: written, and not needed when reading."""
+
+    value: int
+
+    def __init__(self, theirs: str, value: int) -> None:
+        super().__init__((theirs,), ())
+        object.__setattr__(self, "value", value)
+
+
+@dataclass(frozen=True, init=False)
 class Tie(Rule):
     """A second copy of a tensor that another rule reads; it may be absent, and must be equal."""
 
@@ -203,12 +214,14 @@ class KeyMap:
     def inverse(self, ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Turn our tensors into those of the published layout; dropped ones are not written.
 
+        The tensors of `Constant` rules are added.
+
         Raises:
             CheckpointError: The layout has no place for one of our tensors.
         """
         unused: list[str] = []
         groups = _group(ours, [rule.ours for rule in self.rules], unused)
-        theirs: dict[str, Tensor] = {}
+        theirs = {r.theirs[0]: torch.tensor(r.value) for r in self.rules if isinstance(r, Constant)}
         for (index, holes), found in groups.items():
             rule = self.rules[index]
             if len(found) < len(rule.ours):

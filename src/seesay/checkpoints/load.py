@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import logging
 import os
 import re
 from collections.abc import Mapping
@@ -22,8 +23,10 @@ from seesay.config import to_dict
 from seesay.errors import CheckpointError, UsageError, nearest
 
 if TYPE_CHECKING:
-    from seesay.family import Family, Layout
+    from seesay.family import Family, Layout, Variant
     from seesay.protocols import Processor
+
+_log = logging.getLogger("seesay")
 
 
 @dataclass(frozen=True)
@@ -40,8 +43,8 @@ class Loaded:
         layout: "native", or the name of the published layout it was read from.
         source: The folder or file it was read from.
         revision: The hub commit, when it came from there.
-        fingerprint: Hex digest of family, configuration, settings and weights; the same weights
-            have the same one whatever the layout and precision they were stored in.
+        fingerprint: Hex digest of family, configuration, settings and weights; the same values
+            have the same one whatever the layout. Rounding to another precision changes it.
     """
 
     family: Family
@@ -67,8 +70,10 @@ def read(
     """Read a checkpoint.
 
     Args:
-        name: A built-in or variant name, a local folder or file, or a hub id.
-        revision: Hub commit, branch or tag; None for the one the variant was checked against.
+        name: A built-in, a local folder or file, a variant name, or a hub id: the first of these
+            that there is.
+        revision: Hub commit, branch or tag; None for the one the variant was checked against. Who
+            gives one means the hub, whatever lies here under the same name.
         offline: Never reach for the network; None honours HF_HUB_OFFLINE.
         layout: Read it as this layout; None finds out.
         compat: "hf" reproduces transformers' preprocessing where ours departs from it.
@@ -78,68 +83,122 @@ def read(
         CheckpointError: The files are damaged, foreign, or do not fit their configuration.
         StorageError: The hub cannot be reached.
     """
-    path, known = Path(name), _variant(os.fspath(name))
-    commit = None
-    if known is not None and known[1].weights is not None and revision is None:
-        path = known[1].weights
-    elif known is None and path.exists():
-        pass
-    else:
-        from seesay.checkpoints.hub import fetch
-
-        repo = known[1].hub if known else os.fspath(name)
-        if repo is None:
-            raise UsageError(f"{name} has no released weights", "seesay.create makes random ones")
-        if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
-            names = registry.variants()
-            raise UsageError(
-                f"there is no file, folder or model {str(name)!r}.{nearest(str(name), names)}",
-                "seesay models lists them all",
-            )
-        wanted = revision or (known[1].revision if known else None)
-        path, commit = fetch(repo, wanted, offline, _weight_names(layout))
-    loaded = _read(Source(path), layout, compat)
+    path, known, commit = _locate(name, revision, offline, layout)
+    usual = known[1].settings() if known else None
+    loaded = _read(Source(path, usual=usual), layout, compat)
     variant = known[0] if known else loaded.variant
     return dataclasses.replace(loaded, variant=variant, revision=commit)
 
 
+_PATH = re.compile(r"[./~]|.*(\.\.|\\)", re.DOTALL)
+"""Names that begin or go on like this are never looked up on the hub."""
+
+
+def _locate(
+    name: str | os.PathLike[str], revision: str | None, offline: bool | None, layout: str | None
+) -> tuple[Path, tuple[str, Variant] | None, str | None]:
+    """Find what a name stands for: a built-in, else what is here, else what is on the hub.
+
+    Returns:
+        The folder or file, the released size with its name, and the commit.
+    """
+    told = os.fspath(name)
+    known, local = _variant(told), os.path.expanduser(told)
+    if revision is None:
+        if known is not None and known[1].weights is not None:
+            return known[1].weights, known, None
+        if os.path.exists(local):
+            return Path(local), None, None
+    if isinstance(name, os.PathLike) or _PATH.match(told):
+        if os.path.exists(local):
+            raise UsageError(f"{told!r} is a path, and only the hub has a revision {revision!r}")
+        raise UsageError(f"there is no file or folder {told!r}")
+    repo = known[1].hub if known else told
+    if repo is None:
+        raise UsageError(f"{told} has no released weights", "seesay.create makes random ones")
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
+        names = registry.variants()
+        raise UsageError(
+            f"there is no file, folder or model {told!r}.{nearest(told, names)}",
+            "seesay models lists them all",
+        )
+    from seesay.checkpoints.hub import fetch
+
+    wanted = revision or (known[1].revision if known else None)
+    path, commit = fetch(repo, wanted, offline, lambda folder: _weight_names(folder, layout))
+    return path, known, commit
+
+
 def _read(source: Source, layout: str | None, compat: str | None) -> Loaded:
     """Read a local checkpoint."""
-    folder = source.path if source.path.is_dir() else None
-    if folder and (folder / native.MANIFEST).is_file() and layout in (None, "native"):
-        found = native.read_manifest(folder)
-        family, config, settings = found.family, found.config, found.settings
-        module, expected = build_empty(family, config, source.path)
-        tensors = read_tensors(folder / native.WEIGHTS)
-        _check_own(tensors, expected, folder / native.WEIGHTS)
-        variant = found.name if found.name in family.variants else None
-        layout = "native"
-    else:
-        family, published, narrowed = _recognise(source, layout)
-        config, settings = _describe(published, narrowed)
-        module, expected = build_empty(family, config, source.path)
-        keymap = published.keymap(config)
-        tensors = keymap.forward(narrowed.tensors, expected, str(source.path))
-        variant, layout = None, published.name
+    if layout in (None, "native") and _is_native(source):
+        path = source.folder / native.WEIGHTS
+        with native.opened(source.folder) as found:
+            tensors = read_tensors(path)
+            module, expected = build_empty(found.family, found.config, source.path, len(tensors))
+            _check_own(tensors, expected, path)
+            loaded = _assemble(
+                source, found.family, found.config, found.settings, module, tensors, compat
+            )
+        name = found.name if found.name in found.family.variants else None
+        return dataclasses.replace(loaded, variant=name)
+    family, published, narrowed = _recognise(source, layout)
+    config, settings = _describe(published, narrowed)
+    theirs = narrowed.tensors
+    module, expected = build_empty(family, config, source.path, len(theirs))
+    tensors = published.keymap(config).forward(theirs, expected, str(source.path))
+    loaded = _assemble(source, family, config, settings, module, tensors, compat)
+    return dataclasses.replace(loaded, layout=published.name)
+
+
+def _is_native(source: Source) -> bool:
+    """Whether this is our own folder, or one of the two files that make it."""
+    own = source.path.is_dir() or source.path.name in (native.MANIFEST, native.WEIGHTS)
+    return own and (source.folder / native.MANIFEST).is_file()
+
+
+def _assemble(
+    source: Source,
+    family: Family,
+    config: Any,
+    settings: dict[str, Any],
+    module: nn.Module,
+    tensors: dict[str, Tensor],
+    compat: str | None,
+) -> Loaded:
+    """Fill the module and make its processor."""
     if compat is not None:
         settings = settings | {"compat": compat}
     module.load_state_dict(tensors, assign=True)
     try:
-        processor = family.make_processor(config, settings, source.folder)
+        processor = _processor(source, family, config, settings)
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{source.path}: bad processor settings ({error!r})") from None
     return Loaded(
         family=family,
-        variant=variant,
+        variant=None,
         config=config,
         settings=processor.settings(),
         processor=processor,
         module=module,
-        layout=layout,
+        layout="native",
         source=source.path,
         revision=None,
         fingerprint=fingerprint(family.name, config, processor.settings(), tensors),
     )
+
+
+def _processor(source: Source, family: Family, config: Any, settings: dict[str, Any]) -> Processor:
+    """Make the processor, with the tokenizer beside the weights where it is theirs."""
+    try:
+        return family.make_processor(config, settings, source.folder)
+    except CheckpointError as error:
+        if source.path.is_dir() or _is_native(source):
+            raise
+        # what lies beside a file that was named alone need not belong to it
+        processor = family.make_processor(config, settings, None)
+        _log.warning("%s was read without the tokenizer beside it: %s", source.path, error.what)
+        return processor
 
 
 def fingerprint(
@@ -173,7 +232,7 @@ def _recognise(source: Source, layout: str | None) -> tuple[Family, Layout, Sour
                 problem = problem or error
     if problem is not None:
         raise problem
-    if layout is not None and all(not name.endswith(f"/{layout}") for name in names):
+    if layout not in (None, "native") and all(not name.endswith(f"/{layout}") for name in names):
         raise UsageError(f"there is no layout {layout!r}", f"known: native, {', '.join(names)}")
     raise CheckpointError(
         f"{source.path} holds no checkpoint that seesay knows",
@@ -186,7 +245,7 @@ def _describe(published: Layout, source: Source) -> tuple[Any, dict[str, Any]]:
     try:
         config = published.config(source)
         return config, published.settings(source, config)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise CheckpointError(
             f"{source.path}: its configuration is damaged or incomplete ({error!r})"
         ) from None
@@ -202,7 +261,7 @@ def _check_own(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], pa
         )
 
 
-def _variant(name: str) -> tuple[str, Any] | None:
+def _variant(name: str) -> tuple[str, Variant] | None:
     """Return the variant of this name or hub id."""
     for key, (_, variant) in registry.variants().items():
         if name in (key, variant.hub):
@@ -210,8 +269,24 @@ def _variant(name: str) -> tuple[str, Any] | None:
     return None
 
 
-def _weight_names(layout: str | None) -> list[str]:
-    """Return all names of weight files, those of the families listed first coming first."""
+def _weight_names(folder: Path, layout: str | None) -> list[str]:
+    """Return names of weight files, the preferred one first.
+
+    Args:
+        folder: What lies beside the weights: when it tells the layout, only that one's are meant.
+        layout: The layout asked for.
+    """
+    if layout in (None, "native") and (folder / native.MANIFEST).is_file():
+        return [native.WEIGHTS]
     layouts = [known for family in registry.families() for known in family.known_layouts()]
     chosen = [known for known in layouts if layout in (None, known.name)]
-    return [native.WEIGHTS, *(name for known in chosen for name in known.files)]
+    told = [known for known in chosen if _told(known, folder)]
+    return [name for known in told or chosen for name in known.files]
+
+
+def _told(published: Layout, folder: Path) -> bool:
+    """Whether a folder is known to be of a layout without looking at weights."""
+    try:
+        return published.recognises(Source(folder))
+    except CheckpointError:  # a damaged file; whoever reads the weights will say so
+        return False

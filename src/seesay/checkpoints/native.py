@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,7 +46,7 @@ class Native:
 
     Attributes:
         family: The declared family.
-        name: What the model was called when it was saved.
+        name: The name of the released size it was loaded as, or None.
         config: Its configuration.
         settings: Its processor's settings.
     """
@@ -72,17 +73,40 @@ def save(
             folder holds something else.
         StorageError: The folder cannot be written; what was there before is still there.
     """
+    write_folder(
+        folder,
+        filling(family, config, processor, module, name=name),
+        may_replace=lambda old: (old / MANIFEST).is_file(),
+    )
+
+
+def filling(
+    family: Family, config: Any, processor: Processor, module: nn.Module, *, name: str | None
+) -> Fill:
+    """Return what writes a native checkpoint's files into a folder.
+
+    Args:
+        family: The declared family.
+        config: The configuration.
+        processor: The processor.
+        module: The weights.
+        name: The released size, by its name or hub id; any other name is not recorded.
+
+    Raises:
+        UsageError: The module was packed for inference and has no plain weights any more.
+    """
     tensors = module.state_dict()
-    _, expected = build_empty(family, config, folder)
+    _, expected = build_empty(family, config, Path(WEIGHTS), len(tensors))
     if tensors.keys() != expected.keys():
         raise UsageError(
             "this model was packed for inference and cannot be saved", "load it without optimize"
         )
+    names = {told: key for key, v in family.variants.items() for told in (key, v.hub) if told}
     manifest = {
         "format": FORMAT,
         "seesay": __version__,
         "family": family.name,
-        "name": name,
+        "name": names.get(name or ""),
         "config": to_dict(config),
         "settings": processor.settings(),
     }
@@ -96,11 +120,14 @@ def save(
         }
         write_json(temporary / MANIFEST, sealed(manifest | {"files": files}))
 
-    write_folder(folder, fill, may_replace=lambda old: (old / MANIFEST).is_file())
+    return fill
 
 
-def read_manifest(folder: Path) -> Native:
-    """Read seesay.json and check every file it lists.
+@contextmanager
+def opened(folder: Path) -> Iterator[Native]:
+    """Read seesay.json and check every file it lists: the weights while the caller reads them.
+
+    Only after leaving are the weights known to be sound.
 
     Raises:
         CheckpointError: A file is missing, of another size, or not what was written.
@@ -115,17 +142,27 @@ def read_manifest(folder: Path) -> Native:
             "pip install --upgrade seesay",
         )
     try:
-        for name, wanted in data["files"].items():
-            check_file(folder / Path(name).name, wanted["size"], wanted["sha256"])
-        if WEIGHTS not in data["files"]:
+        files = {
+            name: (folder / Path(name).name, wanted["size"], wanted["sha256"])
+            for name, wanted in data["files"].items()
+        }
+        if WEIGHTS not in files:
             raise CheckpointError(f"{path} lists no {WEIGHTS}")
+        weights = files.pop(WEIGHTS)
+        check_size(*weights[:2])
+        for file in files.values():
+            check_file(*file)
         family = registry.family(data["family"])
         config: Any = from_dict(family.config_class(), data["config"])
-        return Native(family, data.get("name"), config, data["settings"])
+        found = Native(family, data.get("name"), config, data["settings"])
     except (KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path} is damaged ({error!r})", "fetch it again") from None
     except UsageError as error:
         raise CheckpointError(f"{path}: {error.what}", "pip install --upgrade seesay") from None
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        verdict = pool.submit(check_file, *weights)
+        yield found
+        verdict.result()
 
 
 def sealed(manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -141,14 +178,27 @@ def check_file(path: Path, size: int, digest: str) -> None:
     Raises:
         CheckpointError: It is missing, of another size, or has changed.
     """
+    check_size(path, size)
+    try:
+        found = sha256(path)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read ({error.strerror})") from None
+    if found != digest:
+        raise CheckpointError(f"{path} is damaged: its SHA-256 has changed", "copy it again")
+
+
+def check_size(path: Path, size: int) -> None:
+    """Compare a file's size with what its manifest says.
+
+    Raises:
+        CheckpointError: It is missing, or of another size.
+    """
     if not path.is_file():
         raise CheckpointError(f"{path} is missing", "copy the whole folder")
     if path.stat().st_size != size:
         raise CheckpointError(
             f"{path} has {path.stat().st_size} bytes, {size} were written", "copy it again"
         )
-    if sha256(path) != digest:
-        raise CheckpointError(f"{path} is damaged: its SHA-256 has changed", "copy it again")
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -160,6 +210,10 @@ def write_safetensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
 def write_folder(folder: Path, fill: Fill, *, may_replace: Callable[[Path], bool]) -> None:
     """Make a folder by filling a temporary one beside it and renaming that.
 
+    Replacing takes two renames: the old folder is put aside, then the new one takes its place. A
+    crash between the two leaves nothing under the name; both lie beside it then, complete, under
+    names that begin with a dot, the old one's ending in ".old". A link is followed, and stays.
+
     Args:
         folder: Where it shall be.
         fill: Writes the files into the folder it is given.
@@ -169,7 +223,7 @@ def write_folder(folder: Path, fill: Fill, *, may_replace: Callable[[Path], bool
         UsageError: Something else is there.
         StorageError: It cannot be written.
     """
-    folder = Path(os.path.abspath(folder))
+    folder = folder.resolve()
     if folder.exists() and not (
         folder.is_dir() and (may_replace(folder) or not any(folder.iterdir()))
     ):
@@ -185,7 +239,11 @@ def write_folder(folder: Path, fill: Fill, *, may_replace: Callable[[Path], bool
         if folder.exists():
             old = temporary.with_name(temporary.name + ".old")
             folder.rename(old)
-            temporary.rename(folder)
+            try:
+                temporary.rename(folder)
+            except BaseException:
+                old.rename(folder)
+                raise
             shutil.rmtree(old, ignore_errors=True)
         else:
             temporary.rename(folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import html
 import json
 import re
@@ -89,6 +90,12 @@ class Vocabulary:
         except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
             raise CheckpointError(f"{whole} is not a tokenizer this model knows: {error}") from None
         return cls(ids, merges)
+
+    @cached_property
+    def digest(self) -> str:
+        """Short hex digest of tokens, ids and merges; equal whatever files they were read from."""
+        told = [sorted(self.ids.items()), list(map(list, self.merges))]
+        return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 
 
 class BytePairTokenizer:

@@ -10,10 +10,18 @@ from seesay.checkpoints.files import Source, write_json
 from seesay.checkpoints.keymap import Drop, KeyMap, Rename, Rule
 from seesay.errors import CheckpointError
 from seesay.families.clip.configs import ClipConfig, TextConfig, check_plain, pair, text_end
-from seesay.families.clip.processing import MEAN, PUBLISHED_SIZE, STD, published_settings
+from seesay.families.clip.processing import (
+    MEAN,
+    PUBLISHED_SIZE,
+    STD,
+    ClipProcessor,
+    published_settings,
+    unsaid_settings,
+)
 from seesay.family import Layout
 from seesay.networks.vit import VitConfig
 from seesay.nn.mlp import ACTIVATIONS
+from seesay.processing.tokens import END, START
 from seesay.protocols import Processor
 
 _HF_TEXT = {
@@ -40,6 +48,12 @@ _HF_IMAGE = {
 """What a config.json leaves out has these values (transformers, configuration_clip.py)."""
 
 
+_TOWERS = {
+    "clip_text_model": "the text tower (CLIPTextModel, CLIPTextModelWithProjection)",
+    "clip_vision_model": "the image tower (CLIPVisionModel, CLIPVisionModelWithProjection)",
+}
+
+
 def hf_config(source: Source) -> ClipConfig:
     """Read config.json.
 
@@ -47,10 +61,10 @@ def hf_config(source: Source) -> ClipConfig:
         CheckpointError: It describes one tower alone, or something we do not build.
     """
     data = source.json("config.json") or {}
-    if data.get("model_type") != "clip":
+    if data.get("model_type") in _TOWERS:
         raise CheckpointError(
-            f"{source.folder} holds one tower of CLIP ({data.get('model_type')})",
-            "give a folder with both",
+            f"{source.folder} holds one tower of CLIP alone: {_TOWERS[data['model_type']]}",
+            "give a folder with both, as CLIPModel.save_pretrained writes it",
         )
     # where both are given, older versions of transformers let the second win
     text = _HF_TEXT | (data.get("text_config_dict") or data.get("text_config") or {})
@@ -90,7 +104,8 @@ def _hf_tower(data: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-_HF_FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
+_HF_FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
+"""Pillow's numbers."""
 
 
 def hf_settings(source: Source, config: ClipConfig) -> dict[str, Any]:
@@ -101,12 +116,18 @@ def hf_settings(source: Source, config: ClipConfig) -> dict[str, Any]:
     """
     data = source.json("preprocessor_config.json")
     if data is None:
-        data = (source.json("processor_config.json") or {}).get("image_processor") or {}
+        data = (source.json("processor_config.json") or {}).get("image_processor")
+    if data is None:
+        return unsaid_settings(source, config, "preprocessor_config.json")
     size = data.get("size", config.image.image_size[0])
     crop = data.get("crop_size", config.image.image_size[0])
-    scale = data.get("rescale_factor", 1 / 255)
+    scale = data.get("rescale_factor", 1 / 255) if data.get("do_rescale", True) else 1
     if not data.get("do_resize", True) or abs(scale - 1 / 255) > 1e-6:
-        raise CheckpointError(f"{source.folder}: pixels are neither resized nor scaled by 1/255")
+        raise CheckpointError(f"{source.folder}: pixels are not resized, or not scaled by 1/255")
+    if data.get("resample", 3) not in _HF_FILTERS:
+        raise CheckpointError(
+            f"{source.folder}: resample {data['resample']!r} is no filter's number"
+        )
     squash = isinstance(size, Mapping) and "height" in size
     shortest = size.get("shortest_edge") if isinstance(size, Mapping) else size
     wanted = pair(size if squash else crop)
@@ -120,7 +141,7 @@ def hf_settings(source: Source, config: ClipConfig) -> dict[str, Any]:
         mean=data.get("image_mean", MEAN) if normalise else (0.0, 0.0, 0.0),
         std=data.get("image_std", STD) if normalise else (1.0, 1.0, 1.0),
         resize="squash" if squash else "shortest",
-        resample=_HF_FILTERS.get(data.get("resample", 3), "bicubic"),
+        resample=_HF_FILTERS[data.get("resample", 3)],
         shortest_edge=None if squash or shortest == min(wanted) else shortest,
     )
 
@@ -135,7 +156,7 @@ def hf_files(config: ClipConfig, processor: Processor, folder: Path) -> str:
     if not isinstance(image, VitConfig) or not image.pre_norm:
         raise CheckpointError("transformers has no CLIP with such an image tower")
     check_plain(config, "transformers")
-    data = {
+    data: dict[str, Any] = {
         "architectures": ["CLIPModel"],
         "model_type": "clip",
         "projection_dim": config.embed_width,
@@ -151,11 +172,13 @@ def hf_files(config: ClipConfig, processor: Processor, folder: Path) -> str:
             "model_type": "clip_text_model",
             "vocab_size": text.vocab_size,
             "max_position_embeddings": text.max_length,
-            "bos_token_id": 49406,
             "eos_token_id": 2 if text.end_id is None else text.end_id,
             "projection_dim": config.embed_width,
         },
     }
+    if isinstance(processor, ClipProcessor) and processor.tokenizer is not None:
+        data["text_config"]["bos_token_id"] = processor.tokenizer.start_id
+        write_json(folder / "tokenizer_config.json", _tokens(text))
     spec = processor.image
     height, width = spec.size
     squash = spec.resize == "squash"
@@ -174,19 +197,21 @@ def hf_files(config: ClipConfig, processor: Processor, folder: Path) -> str:
         "image_std": list(spec.std),
         "do_convert_rgb": True,
     }
-    tokens = {
-        "tokenizer_class": "CLIPTokenizer",
-        "model_max_length": text.max_length,
-        "bos_token": "<|startoftext|>",
-        "eos_token": "<|endoftext|>",
-        "pad_token": "<|endoftext|>",
-        "unk_token": "<|endoftext|>",
-    }
     write_json(folder / "config.json", data)
     write_json(folder / "preprocessor_config.json", pixels)
-    write_json(folder / "tokenizer_config.json", tokens)
     processor.save(folder)
     return "model.safetensors"
+
+
+def _tokens(text: TextConfig) -> dict[str, Any]:
+    return {
+        "tokenizer_class": "CLIPTokenizer",
+        "model_max_length": text.max_length,
+        "bos_token": START,
+        "eos_token": END,
+        "pad_token": END,
+        "unk_token": END,
+    }
 
 
 def _hf_tower_back(tower: VitConfig | TextConfig) -> dict[str, Any]:
@@ -232,7 +257,7 @@ def _hf_layers(theirs: str, ours: str) -> list[Rule]:
 
 def _recognises(source: Source) -> bool:
     kind = (source.json("config.json") or {}).get("model_type")
-    if kind not in ("clip", "clip_text_model", "clip_vision_model"):
+    if kind != "clip" and kind not in _TOWERS:
         return False
     # some folders hold open_clip's weights too; a file that was named is known by its keys
     return source.path.is_dir() or "visual.conv1.weight" not in source.tensors

@@ -10,7 +10,13 @@ from seesay.checkpoints.files import Source, write_json
 from seesay.errors import CheckpointError, nearest
 from seesay.families.clip.configs import ClipConfig, TextConfig, check_plain, pair, text_end
 from seesay.families.clip.openai import openai_keymap
-from seesay.families.clip.processing import MEAN, PUBLISHED_SIZE, STD, published_settings
+from seesay.families.clip.processing import (
+    MEAN,
+    PUBLISHED_SIZE,
+    STD,
+    published_settings,
+    unsaid_settings,
+)
 from seesay.family import Layout
 from seesay.networks.resnet import ResNetConfig
 from seesay.networks.vit import VitConfig
@@ -84,7 +90,9 @@ def open_clip_settings(source: Source, config: ClipConfig) -> dict[str, Any]:
     Raises:
         CheckpointError: It asks for pixels we do not make.
     """
-    data = (source.json("open_clip_config.json") or {}).get("preprocess_cfg") or {}
+    data = (source.json("open_clip_config.json") or {}).get("preprocess_cfg")
+    if data is None:
+        return unsaid_settings(source, config, "preprocess_cfg in open_clip_config.json")
     resize = data.get("resize_mode") or "shortest"
     resample = data.get("interpolation") or "bicubic"
     if resize not in ("shortest", "squash") or resample not in RESAMPLE:

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from seesay.checkpoints.files import Source
-from seesay.checkpoints.keymap import Drop, KeyMap, Rename, Rule, Split, Transpose
+from seesay.checkpoints.keymap import Constant, Drop, KeyMap, Rename, Rule, Split, Transpose
 from seesay.errors import CheckpointError
 from seesay.families.clip.configs import ClipConfig, TextConfig, check_plain, text_end
 from seesay.families.clip.processing import published_settings
@@ -27,13 +27,27 @@ def openai_keymap(config: ClipConfig) -> KeyMap:
         *_openai_text(""),
         *_openai_text("text."),
         Rename("logit_scale", "logit_scale"),
-        *(
-            Drop(name, why="a number of the configuration, stored as a tensor")
-            for name in ("input_resolution", "context_length", "vocab_size")
-        ),
+        *(Drop(name, why="a number of the configuration") for name in _numbers(config)),
         Drop("{prefix...}.attn_mask", why="the causal mask, rebuilt"),
         Drop("attn_mask", why="the causal mask, rebuilt"),
     )
+
+
+def _numbered_keymap(config: ClipConfig) -> KeyMap:
+    """OpenAI's own files hold three numbers as tensors: by these its weights are told from others.
+
+    open_clip does not write them, and reads them without minding.
+    """
+    numbers = _numbers(config).items()
+    return KeyMap(*(Constant(*number) for number in numbers), *openai_keymap(config).rules)
+
+
+def _numbers(config: ClipConfig) -> dict[str, int]:
+    return {
+        "input_resolution": config.image.image_size[0],
+        "context_length": config.text.max_length,
+        "vocab_size": config.text.vocab_size,
+    }
 
 
 def _openai_blocks(theirs: str, ours: str) -> list[Rule]:
@@ -185,6 +199,6 @@ OPENAI = Layout(
     recognises=lambda source: "visual.conv1.weight" in source.tensors,
     config=openai_config,
     settings=lambda _, config: published_settings(config.image.image_size),
-    keymap=openai_keymap,
+    keymap=_numbered_keymap,
     companions=_openai_files,
 )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from seesay.checkpoints.files import Source
 from seesay.config import from_dict
 from seesay.errors import InputError
 from seesay.families.clip.configs import ClipConfig, pair
@@ -20,6 +22,7 @@ MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 PUBLISHED_MERGES = Path(__file__).with_name("bpe_simple_vocab_16e6.txt.gz")
 PUBLISHED_SIZE = 49408
+_log = logging.getLogger("seesay")
 
 
 class ClipProcessor:
@@ -61,7 +64,11 @@ class ClipProcessor:
 
     def settings(self) -> dict[str, Any]:
         """Return what decides pixels and ids."""
-        return {"image": dataclasses.asdict(self.image), "compat": self.compat}
+        return {
+            "image": dataclasses.asdict(self.image),
+            "compat": self.compat,
+            "vocabulary": self.tokenizer.vocabulary.digest if self.tokenizer else None,
+        }
 
     def save(self, folder: Path) -> None:
         """Write the tokenizer into a folder."""
@@ -111,3 +118,16 @@ def published_settings(size: int | tuple[int, int], **spec: Any) -> dict[str, An
         key: tuple(v) if isinstance(v, list) else v for key, v in told.items()
     }
     return {"image": dataclasses.asdict(ImageSpec(**fields)), "compat": None}
+
+
+def unsaid_settings(source: Source, config: ClipConfig, file: str) -> dict[str, Any]:
+    """Return the settings of a checkpoint that lacks the file with its own.
+
+    Those of the released size, where that was asked for by name; else OpenAI's, with a warning.
+    """
+    if source.usual is not None:
+        return dict(source.usual)
+    _log.warning(
+        "%s has no %s: its pixels are normalised as OpenAI's models want them", source.folder, file
+    )
+    return published_settings(config.image.image_size)

@@ -124,19 +124,18 @@ def photographs(
         queries = text_vectors(model, tokenizer, texts)
         relevant = torch.tensor(owner)[:, None] == torch.arange(len(rows))
         found[f"{kind} {language}"] = recall(queries, images, relevant)
-        found[f"{kind} {language}, galleries of 30"] = _of_thirty(
-            queries, images, torch.tensor(owner)
-        )
+        if len(rows) > 30:
+            owners = torch.tensor(owner)
+            found[f"{kind} {language}, galleries of 30"] = _of_thirty(queries, images, owners)
     return found
 
 
 def _of_thirty(queries: Tensor, images: Tensor, owner: Tensor) -> Figures:
     """Mean recall over 200 random galleries of thirty images, each with its own captions."""
     generator = torch.Generator().manual_seed(0)
-    size = min(30, len(images))
     collected = []
     for _ in range(200):
-        some = torch.randperm(len(images), generator=generator)[:size]
+        some = torch.randperm(len(images), generator=generator)[:30]
         asked = torch.isin(owner, some)
         relevant = owner[asked][:, None] == some
         collected.append(recall(queries[asked], images[some], relevant))

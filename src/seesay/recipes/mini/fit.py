@@ -225,7 +225,7 @@ class JointData:
 
 def both_loss(model: Mini, batches: tuple[Batch, Batch]) -> Tensor:
     """Return the contrastive losses of drawings and of imagined photographs."""
-    return sight_loss(model, batches[0]) + 0.3 * sight_loss(model, batches[1])
+    return sight_loss(model, batches[0]) + 0.5 * sight_loss(model, batches[1])
 
 
 def joint_loss(
