@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pickle
+import time
 import zipfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -177,6 +178,40 @@ def test_a_configuration_that_does_not_fit(hf: Path, section: str, field: str, v
     data[section][field] = value
     (hf / "config.json").write_text(json.dumps(data))
     refused(hf, "config")
+
+
+ABSURD: list[tuple[str, str, Any]] = [
+    ("vision_cfg", "head_width", 0),
+    ("vision_cfg", "layers", 10**8),
+    ("vision_cfg", "layers", [10**8, 1, 1, 1]),
+    ("vision_cfg", "mlp_ratio", float("inf")),
+    ("vision_cfg", "image_size", 10**9),
+    ("text_cfg", "vocab_size", 10**12),
+    ("text_cfg", "width", 10**15),
+    ("text_cfg", "heads", 10**9),
+]
+
+
+def test_absurd_sizes_are_refused_at_once(native: Path, tmp_path: Path) -> None:
+    from seesay.checkpoints.native import sealed
+
+    folder = convert(native, tmp_path / "open_clip", "open_clip")
+    path = folder / "open_clip_config.json"
+    kept, start = path.read_text(), time.monotonic()
+    for section, field, value in ABSURD:
+        data = json.loads(kept)
+        data["model_cfg"][section][field] = value
+        path.write_text(json.dumps(data))
+        refused(folder, "open_clip")
+    path = native / "seesay.json"
+    kept = path.read_text()
+    for value in ({"depth": 10**8}, {"depth": float("nan")}, {"width": 10**10}, None, [1], "x"):
+        data = json.loads(kept)
+        image = data["config"]["image"]
+        data["config"]["image"] = image | value if isinstance(value, dict) else value
+        path.write_text(json.dumps(sealed(data)))
+        refused(native, "native")
+    assert time.monotonic() - start < 20
 
 
 def test_foreign_folders_say_what_is_known(tmp_path: Path, hf: Path) -> None:

@@ -56,7 +56,14 @@ def build_empty(
     try:
         with torch.device("meta"), _Undrawn():
             module = family.build(config)
-    except (TypeError, ValueError, RuntimeError, ZeroDivisionError, KeyError) as error:
+    except (
+        TypeError,
+        ValueError,
+        AttributeError,
+        LookupError,
+        ArithmeticError,
+        RuntimeError,
+    ) as error:
         raise CheckpointError(f"{path}: the configuration cannot be built ({error})") from None
     return module, module.state_dict()
 

@@ -24,6 +24,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from seesay.nn.packed.plain import PackedConv
+
 NORM_EPS = 1e-3
 # Repeats, kernel, stride, expansion and width of each stage of the smallest size.
 STAGES = (
@@ -95,7 +97,7 @@ class ConvUnit(nn.Module):
     ) -> None:
         super().__init__()
         self.same = config.padding == "same" and stride > 1
-        self.conv = nn.Conv2d(
+        self.conv: nn.Conv2d | PackedConv = nn.Conv2d(
             inputs,
             outputs,
             kernel,
@@ -119,6 +121,14 @@ class ConvUnit(nn.Module):
             x = self.norm(x)
         active: Tensor = F.relu6(x) if self.active else x
         return active
+
+    def packed(self) -> nn.Module:
+        """Return the same for inference on a CPU: the clamp is folded into the convolution."""
+        if self.norm is not None or not isinstance(self.conv, nn.Conv2d):
+            return self
+        self.conv = PackedConv(self.conv, relu6=self.active)
+        self.active = False
+        return self
 
 
 def _pad_same(x: Tensor, kernel: int, stride: int) -> Tensor:

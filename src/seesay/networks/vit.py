@@ -88,6 +88,14 @@ class ViT(nn.Module):
             x = block(x)
         return self.final_norm(x)  # type: ignore[no-any-return]
 
+    def class_token(self, pixels: Tensor) -> Tensor:
+        """Return the first token of `forward` [B, D], sparing the others the last block."""
+        x = self.embed_patches(pixels)
+        *blocks, last = self.blocks
+        for block in blocks:
+            x = block(x)
+        return self.final_norm(last(x, queries=1)[:, 0])  # type: ignore[no-any-return]
+
     def embed_patches(self, pixels: Tensor) -> Tensor:
         """Return what the first block reads: [B, 1 + P, D]."""
         patches = self.patch_embedding(pixels)  # [B, D, rows, columns]

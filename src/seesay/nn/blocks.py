@@ -36,9 +36,16 @@ class PreNormBlock(nn.Module):
         self.mlp_norm = LayerNorm(width, eps=eps)
         self.mlp = Mlp(width, mlp_width, activation)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Transform the residual stream; `mask` is boolean and broadcasts to [B, H, L, L]."""
-        x = x + self.attention(self.attention_norm(x), mask)
+    def forward(self, x: Tensor, mask: Tensor | None = None, queries: int | None = None) -> Tensor:
+        """Transform the residual stream.
+
+        Args:
+            x: [B, L, D].
+            mask: Boolean, broadcastable to [B, H, L, L].
+            queries: Transform and return only so many tokens from the first on; they attend to all.
+        """
+        tokens = self.attention_norm(x)
+        x = x[:, :queries] + self.attention(tokens[:, :queries], mask, source=tokens)
         return x + self.mlp(self.mlp_norm(x))  # type: ignore[no-any-return]
 
 

@@ -54,9 +54,10 @@ class Clip(nn.Module):
 
     def embed_image(self, pixels: Tensor) -> Tensor:
         """Return unit vectors [B, E]."""
-        features = self.image(pixels)
         if isinstance(self.image, ViT):
-            features = self.image_projection(features[:, 0])
+            features = self.image_projection(self.image.class_token(pixels))
+        else:
+            features = self.image(pixels)
         return F.normalize(features, dim=-1)
 
     def embed_text(self, ids: Tensor, mask: Tensor) -> Tensor:

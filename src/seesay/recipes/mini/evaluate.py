@@ -106,7 +106,7 @@ def _plain(drawing: Drawing) -> bool:
 def photographs(
     model: Mini, tokenizer: Tokenizer, gallery: Path, kind: str = "photo"
 ) -> dict[str, Figures]:
-    """Return the figures on a gallery's photographs, and their mean over galleries of thirty."""
+    """Return the figures on a gallery's photographs, and their mean over galleries of 25."""
     with open(gallery / "photos.tsv", encoding="utf-8", newline="") as file:
         rows = [r for r in csv.DictReader(file, delimiter="\t") if r["kind"] == kind]
     width, height = (224, 224)
@@ -124,18 +124,18 @@ def photographs(
         queries = text_vectors(model, tokenizer, texts)
         relevant = torch.tensor(owner)[:, None] == torch.arange(len(rows))
         found[f"{kind} {language}"] = recall(queries, images, relevant)
-        if len(rows) > 30:
+        if len(rows) > 25:
             owners = torch.tensor(owner)
-            found[f"{kind} {language}, galleries of 30"] = _of_thirty(queries, images, owners)
+            found[f"{kind} {language}, galleries of 25"] = _small(queries, images, owners)
     return found
 
 
-def _of_thirty(queries: Tensor, images: Tensor, owner: Tensor) -> Figures:
-    """Mean recall over 200 random galleries of thirty images, each with its own captions."""
+def _small(queries: Tensor, images: Tensor, owner: Tensor) -> Figures:
+    """Mean recall over 200 random galleries of 25 images, each with its own captions."""
     generator = torch.Generator().manual_seed(0)
     collected = []
     for _ in range(200):
-        some = torch.randperm(len(images), generator=generator)[:30]
+        some = torch.randperm(len(images), generator=generator)[:25]
         asked = torch.isin(owner, some)
         relevant = owner[asked][:, None] == some
         collected.append(recall(queries[asked], images[some], relevant))
