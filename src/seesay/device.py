@@ -20,7 +20,7 @@ def pick_device(device: str | torch.device) -> torch.device:
     try:
         found = torch.device(device)
         torch.zeros(1, device=found).cpu()
-    except (RuntimeError, AssertionError, NotImplementedError):
+    except (RuntimeError, AssertionError):
         raise UsageError(f"there is no device {str(device)!r} here", "auto, cpu, cuda") from None
     return found
 
