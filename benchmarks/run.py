@@ -40,7 +40,7 @@ def main() -> None:
         if "folder" in chosen:
             comparisons += folder.run()
         report["results"] += [comparison.as_dict() for comparison in comparisons]
-        if "search" in chosen and (HERE / "search.py").exists():
+        if "search" in chosen:
             report.setdefault("search", []).append(search(threads, quick=args.quick))
         write(args.out, report)
     print(f"written: {args.out}")
@@ -58,11 +58,19 @@ def search(threads: int, *, quick: bool) -> Any:
     """Run the search benchmark, which needs gigabytes, in a process of its own."""
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) / "search.json"
-        command = [sys.executable, HERE / "search.py", "--threads", str(threads), "--out", out]
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.search",
+            "--threads",
+            str(threads),
+            "--out",
+            out,
+        ]
         if quick:
             command += ["--count", "100000"]
         print(f"search, {threads} thread(s)", file=sys.stderr)
-        done = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
+        done = subprocess.run(command, stdout=subprocess.DEVNULL, check=False, cwd=HERE.parent)
         if done.returncode:
             return {"error": f"search.py left with {done.returncode}"}
         return json.loads(out.read_text())

@@ -1,6 +1,6 @@
 """Exact search of 1,000,000 x 512 vectors: seesay against FAISS flat and numpy, as JSON.
 
-    python benchmarks/search.py --threads 1 --out search.json
+    python -m benchmarks.search --threads 1 --out search.json
 
 Needs about 8 GB of memory. All answer the same queries in one process, in turns (see harness.py);
 what they find is compared with float64 scores of all vectors.
@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from harness import Comparison, compare, stamp
 
+from benchmarks.harness import Comparison, compare, stamp
 from seesay.index.topk import Scanner
 
 K = 10

@@ -233,3 +233,30 @@ def test_overwrite_with_another_model_and_never_something_else(
     assert document(capsys, "search", str(index), "cat")["model"] == "other"
     assert run(["index", str(photos), "--out", str(photos), "--overwrite"]) == 4
     assert (photos / "a.jpg").exists()
+
+
+def test_overwrite_keeps_the_old_index_until_the_new_one_is_made(
+    index: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = Collection.open(index).paths
+    assert run(["index", str(tmp_path / "typo"), "--out", str(index), "--overwrite", "-q"]) == 2
+    assert Collection.open(index).paths == before
+    found = document(capsys, "index", "--out", str(index), "--overwrite")
+    assert found["pictures"] == len(before), "the folders of old are looked through again"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["photos", "photos.index"]
+
+
+def test_pictures_in_a_folder_called_generations_are_pictures(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "ai").mkdir()
+    (photos / "sub").rename(tmp_path / "ai" / "generations")
+    assert len(document(capsys, "search", str(tmp_path / "ai"), "cat")["results"]) == 2
+    run(["index", str(photos), "--out", str(tmp_path / "ai"), "--overwrite", "-q"])
+    assert len(list((tmp_path / "ai" / "generations").iterdir())) == 2
+
+
+def test_overwrite_refuses_an_index_that_holds_other_things(index: Path, photos: Path) -> None:
+    (index / "letter.txt").write_text("dear")
+    assert run(["index", str(photos), "--out", str(index), "--overwrite", "-q"]) == 2
+    assert (index / "letter.txt").read_text() == "dear"

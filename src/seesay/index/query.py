@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from seesay.model import Model
 
 _MARK = re.compile(r'"[^"]*"|(?:^|(?<=\s))[+-]')
-_WEIGHT = re.compile(r"(\d+(?:\.\d+)?|\.\d+):(?=\S)")
+_WEIGHT = re.compile(r"(\d+(?:\.\d+)?|\.\d+):(?=[^\s\d])")
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,10 @@ from seesay.errors import IndexDamaged, StorageError
 from seesay.index.items import Item
 
 FORMAT = 1
+OWN = {"CURRENT", "CURRENT.new", "generations", "journal", "lock"}
+"""Everything that is written into the folder of a collection."""
 _POINTER = re.compile(rb"seesay-index (\d{1,4}) (\d{6,12}) ([0-9a-f]{64})\n")
+_GENERATION = re.compile(r"\d{6,12}|draft")
 _FILES = ("vectors.f16", "items.jsonl", "failed.jsonl")
 
 
@@ -131,8 +134,26 @@ def base_of(folder: Path) -> str:
 
 
 def is_index(folder: Path) -> bool:
-    """Whether there is, or was, a collection at this path."""
-    return (folder / "CURRENT").exists() or (folder / "generations").is_dir()
+    """Whether there is a collection at this path, whole or damaged, and not just files like its.
+
+    Either CURRENT says so, or there is nothing but what a collection consists of.
+    """
+    try:
+        with open(folder / "CURRENT", "rb") as file:
+            if _POINTER.fullmatch(file.read(200)):
+                return True
+    except OSError:
+        pass  # damaged, or none
+    try:
+        inside = os.listdir(folder / "generations")
+    except OSError:
+        return False
+    return not strangers(folder) and all(_GENERATION.fullmatch(name) for name in inside)
+
+
+def strangers(folder: Path) -> list[str]:
+    """Return what lies in the folder of a collection and is no part of it."""
+    return sorted(set(os.listdir(folder)) - OWN)
 
 
 def open_current(folder: Path) -> Generation:

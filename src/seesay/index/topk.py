@@ -174,5 +174,7 @@ class Scanner:
 
 def fastest() -> torch.dtype:
     """Return the type this processor multiplies fastest."""
-    native = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    # the operator is missing where torch was built without oneDNN
+    supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+    native = supported is not None and supported()
     return torch.bfloat16 if native else torch.float32

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,24 +45,25 @@ def index(
     Without FOLDERS, those the index knows are looked through again.
     """
     from seesay.index import Collection
-    from seesay.index.places import place_of
+    from seesay.index.places import place_of, rebuilt
     from seesay.index.store import is_index
     from seesay.names import shown
 
     if out is None and len(folders) != 1:
         raise UsageError("which index?", "name it with --out, or give one folder")
     place = Path(out) if out is not None else place_of(folders[0])
+    targets: list[str] | None = list(folders) or None
+    options: dict[str, Any] = {"model": model, "recursive": not no_recursive, "rehash": rehash}
     if overwrite and is_index(place):
-        shutil.rmtree(place)
-    collection = Collection.open(place, device=device, dtype=dtype)
-    report = add(
-        collection,
-        list(folders) or None,
-        quiet=quiet,
-        model=model,
-        recursive=not no_recursive,
-        rehash=rehash,
-    )
+        if targets is None:
+            targets = Collection.open(place).folders
+        with rebuilt(place) as draft:
+            fresh = Collection.open(draft, device=device, dtype=dtype)
+            report = add(fresh, targets, quiet=quiet, **options)
+        collection = Collection.open(place)
+    else:
+        collection = Collection.open(place, device=device, dtype=dtype)
+        report = add(collection, targets, quiet=quiet, **options)
     for failure in report.failed:
         note(f"skipped {shown(failure.path)}: {failure.reason}", quiet=quiet)
     if as_json:

@@ -12,6 +12,8 @@ with a method `packed() -> nn.Module` says itself what replaces it. Where the op
 
 from __future__ import annotations
 
+import warnings
+
 from torch import nn
 
 from seesay.nn.packed.plain import PACKERS, is_plain
@@ -42,6 +44,7 @@ def pack(module: nn.Module, int8: bool = False) -> nn.Module:
 
     quantisation = quantise(module)
     if quantisation is None:
+        warnings.warn("int8 applies to nothing here: packed in the model's own type", stacklevel=2)
         return _replace(module, {})
     packed = _replace(module, dict(quantisation.blocks))
     quantisation.check(packed)

@@ -40,11 +40,15 @@ def recall(queries: Tensor, gallery: Tensor, relevant: Tensor) -> Figures:
     """
     best = (queries @ gallery.T).topk(min(max(DEPTHS), len(gallery)), dim=1).indices
     hits = relevant.gather(1, best)
-    missed = 1 - relevant.float().mean(1)
+    count, matching = len(gallery), relevant.sum(1).double()
     figures: Figures = {"queries": len(queries), "images": len(gallery)}
     for k in DEPTHS:
         figures[f"R@{k}"] = round(100 * float(hits[:, :k].any(1).float().mean()), 1)
-        figures[f"chance@{k}"] = round(100 * float((1 - missed**k).mean()), 2)
+        # of a random order: k draws that are not put back, all of them misses
+        missed = torch.ones_like(matching)
+        for drawn in range(min(k, count)):
+            missed *= ((count - matching - drawn) / (count - drawn)).clamp_min(0)
+        figures[f"chance@{k}"] = round(100 * float((1 - missed).mean()), 2)
     return figures
 
 
