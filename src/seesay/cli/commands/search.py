@@ -25,6 +25,7 @@ A query is words, or terms with signs and weights:
   seesay search photos "2:dog + cat"
   seesay search photos "./holiday.jpg + at night"      a term that ends like a file is a picture
   seesay search photos '"salt + pepper"'               quoted, signs are text
+  seesay search photos -- "- dogs"                     after --, a query may begin with a minus
 
 WHERE is an index, or a folder of pictures, which is indexed first (into DIR/.seesay)."""
 
