@@ -40,6 +40,7 @@ ORDER = (
     {"train", "evaluate"},
     {"recipes"},
     {"cli", "serve", "scale", "comfy"},
+    {"__main__"},
 )
 """The units from the ground up. Each may import those of the lines above its own, and itself.
 Units of one line are strangers: they meet in `types`, `protocols` and the `Model` handle."""
