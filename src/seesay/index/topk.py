@@ -23,6 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from seesay.device import onednn_takes_bf16
 from seesay.errors import IndexDamaged
 
 CHUNK = 16384
@@ -174,7 +175,4 @@ class Scanner:
 
 def fastest() -> torch.dtype:
     """Return the type this processor multiplies fastest."""
-    # the operator is missing where torch was built without oneDNN
-    supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
-    native = supported is not None and supported()
-    return torch.bfloat16 if native else torch.float32
+    return torch.bfloat16 if onednn_takes_bf16() else torch.float32

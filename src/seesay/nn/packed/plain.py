@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from seesay.device import onednn_takes_bf16
 from seesay.errors import UsageError
 from seesay.nn.attention import MultiHeadAttention, attention
 from seesay.nn.blocks import PreNormBlock
@@ -31,7 +32,7 @@ def has_onednn() -> bool:
 def can_multiply(dtype: torch.dtype) -> bool:
     """Whether packed weights of this type are multiplied natively."""
     if dtype == torch.bfloat16:
-        return has_onednn() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+        return has_onednn() and onednn_takes_bf16()
     return dtype == torch.float32 and has_onednn()
 
 
