@@ -30,6 +30,31 @@ class DualEncoder(Protocol):
 
 
 @runtime_checkable
+class PooledEncoder(Protocol):
+    """A dual encoder in two steps: a long way to pooled features, a short one to the vector.
+
+    What is frozen of a tower is mostly the long way, so training can keep its results.
+    `embed_image` and `embed_text` are the one after the other.
+    """
+
+    def pool_image(self, pixels: Tensor) -> Tensor:
+        """Pixels [B, 3, h, w] to pooled features [B, D]."""
+        ...
+
+    def project_image(self, pooled: Tensor) -> Tensor:
+        """Pooled features [B, D] to unit vectors [B, E]."""
+        ...
+
+    def pool_text(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Ids [B, L] and boolean mask [B, L] to pooled features [B, D]."""
+        ...
+
+    def project_text(self, pooled: Tensor) -> Tensor:
+        """Pooled features [B, D] to unit vectors [B, E]."""
+        ...
+
+
+@runtime_checkable
 class Localiser(Protocol):
     """A dual encoder whose last spatial features can be asked where a text is in a picture."""
 

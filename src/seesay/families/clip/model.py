@@ -52,19 +52,38 @@ class Clip(nn.Module):
         """Return token features [B, L, D] of ids [B, L]; `mask` is True from start to end token."""
         return self.text(ids, mask)  # type: ignore[no-any-return]
 
+    def pool_image(self, pixels: Tensor) -> Tensor:
+        """Return what the image tower makes of each picture [B, D], before the projection."""
+        if isinstance(self.image, ViT):
+            return self.image.class_token(pixels)
+        return self.image(pixels)  # type: ignore[no-any-return]
+
+    def project_image(self, pooled: Tensor) -> Tensor:
+        """Return unit vectors [B, E] of pooled features [B, D].
+
+        A ResNet projects inside its attention pooling: its features are normalised only.
+        """
+        if isinstance(self.image, ViT):
+            pooled = self.image_projection(pooled)
+        return F.normalize(pooled, dim=-1)
+
     def embed_image(self, pixels: Tensor) -> Tensor:
         """Return unit vectors [B, E]."""
-        if isinstance(self.image, ViT):
-            features = self.image_projection(self.image.class_token(pixels))
-        else:
-            features = self.image(pixels)
-        return F.normalize(features, dim=-1)
+        return self.project_image(self.pool_image(pixels))
+
+    def pool_text(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Return the features [B, D] of each text's end token, before the projection."""
+        tokens = self.encode_text(ids, mask)
+        rows = torch.arange(len(ids), device=ids.device)
+        return tokens[rows, self.text.end_of(ids)]
+
+    def project_text(self, pooled: Tensor) -> Tensor:
+        """Return unit vectors [B, E] of pooled features [B, D]."""
+        return F.normalize(self.text_projection(pooled), dim=-1)
 
     def embed_text(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Return unit vectors [B, E] of ids [B, L]; `mask` is True from start to end token."""
-        tokens = self.encode_text(ids, mask)
-        rows = torch.arange(len(ids), device=ids.device)
-        return F.normalize(self.text_projection(tokens[rows, self.text.end_of(ids)]), dim=-1)
+        return self.project_text(self.pool_text(ids, mask))
 
     def relevance_layer(self) -> nn.Module:
         """Return the last module whose spatial output the embedding still depends on.

@@ -70,9 +70,9 @@ class Mini(nn.Module):
 
     def embed_image(self, pixels: Tensor) -> Tensor:
         """Return unit vectors [B, E]."""
-        return self.combine(self.read(pixels))
+        return self.project_image(self.pool_image(pixels))
 
-    def read(self, pixels: Tensor) -> Tensor:
+    def pool_image(self, pixels: Tensor) -> Tensor:
         """Return what both answers are given from, [B, D + D' grid^2].
 
         First the trunk's pooled features, then its last map of stride 16 averaged over a grid.
@@ -82,15 +82,22 @@ class Mini(nn.Module):
         cells = F.adaptive_avg_pool2d(maps[STRIDE_16], self.config.grid)
         return torch.cat([pooled, cells.flatten(1)], dim=1)
 
-    def combine(self, features: Tensor) -> Tensor:
+    def project_image(self, pooled: Tensor) -> Tensor:
         """Return unit vectors [B, E]: the answer by name plus the answer by sight."""
-        named = self.names(self.trunk.logits(features[:, : self.config.head_width]))
-        return F.normalize(named + self.sight(features), dim=-1)
+        named = self.names(self.trunk.logits(pooled[:, : self.config.head_width]))
+        return F.normalize(named + self.sight(pooled), dim=-1)
 
     def embed_text(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Return unit vectors [B, E] of ids [B, L]; `mask` is True where a token counts."""
-        meaning = F.normalize(self.text(ids, mask), dim=-1)
-        return F.normalize(meaning - self.text_centre, dim=-1)
+        return self.project_text(self.pool_text(ids, mask))
+
+    def pool_text(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Return what the text tower says [B, E], of any length."""
+        return self.text(ids, mask)  # type: ignore[no-any-return]
+
+    def project_text(self, pooled: Tensor) -> Tensor:
+        """Return unit vectors [B, E], measured from the centre of texts."""
+        return F.normalize(F.normalize(pooled, dim=-1) - self.text_centre, dim=-1)
 
     def relevance_layer(self) -> nn.Module:
         """Return the trunk's last convolution, whose map [B, D, h / 32, w / 32] is pooled."""

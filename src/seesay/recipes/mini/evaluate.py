@@ -99,7 +99,7 @@ def _split(
     relevant = torch.tensor([[a == q for a in asked] for q in queries])
     both = np.concatenate([source.pooled[rows], source.cells[rows]], 1)
     with torch.inference_mode():
-        images = model.combine(torch.from_numpy(both).float())
+        images = model.project_image(torch.from_numpy(both).float())
     return recall(text_vectors(model, tokenizer, queries), images, relevant)
 
 
