@@ -1,95 +1,219 @@
-"""The loop learns, and a run that was killed ends where an undisturbed one does."""
+"""The loop learns, stops when it must, and loses nothing."""
 
 from __future__ import annotations
 
 import json
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from seesay.train.loop import TrainConfig, fit
-from seesay.train.objectives import contrastive
-from seesay.train.optim import adamw, warmup_cosine
+from seesay.errors import CheckpointError, StorageError, UsageError
+from seesay.train.loop import Diverged, Learner, Outcome, fit
+from seesay.train.state import STATE, Checkpoints, read_state
+from train.toy import CONFIG, Pair, build, eight, learner
 
-
-class Pair(nn.Module):
-    """Two linear towers with dropout, so that the random state matters."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.image, self.text = nn.Linear(12, 8), nn.Linear(6, 8)
-        self.drop = nn.Dropout(0.1)
-        self.logit_scale = nn.Parameter(torch.tensor(2.0))
-
-    def loss(self, batch: tuple[Tensor, Tensor]) -> Tensor:
-        a, b = self.drop(self.image(batch[0])), self.text(batch[1])
-        return contrastive(F.normalize(a, dim=-1), F.normalize(b, dim=-1), self.logit_scale)
+SCRIPT = Path(__file__).with_name("toy.py")
 
 
-def eight(step: int) -> tuple[Tensor, Tensor]:
-    """The same eight pairs in every step, in another order."""
-    generator = torch.Generator().manual_seed(0)
-    images, texts = torch.randn(8, 12, generator=generator), torch.randn(8, 6, generator=generator)
-    order = torch.randperm(8, generator=torch.Generator().manual_seed(step))
-    return images[order], texts[order]
+def rows(folder: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-def build() -> Pair:
-    torch.manual_seed(1)
-    return Pair()
+def start(folder: Path) -> subprocess.Popen[bytes]:
+    paths = {"PYTHONPATH": ":".join(p for p in sys.path if p), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen([sys.executable, str(SCRIPT), str(folder)], env=paths)
 
 
-CONFIG = TrainConfig(steps=120, lr=3e-2, warmup=5, save_every=50, weight_decay=0.0)
+def reach(folder: Path, step: int, process: subprocess.Popen[bytes]) -> None:
+    """Wait until the run has logged this step."""
+    log = folder / "metrics.jsonl"
+    until = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < until:
+        if log.exists() and f'"step": {step},' in log.read_text():
+            return
+        time.sleep(0.002)
+    assert process.poll() is not None, f"step {step} was not reached in a minute"
 
 
-def test_eight_pairs_are_memorised(tmp_path: Path) -> None:
-    model = build()
-    log = fit(model, eight, model.loss, CONFIG, tmp_path)
-    assert log[0]["loss"] > 1.5
-    assert log[-1]["loss"] < 0.1
-    assert json.loads((tmp_path / "config.json").read_text())["steps"] == 120
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Pair]:
+    """An undisturbed run."""
+    folder, model = tmp_path_factory.mktemp("run") / "whole", build()
+    fit(learner(model), CONFIG, folder, quiet=True)
+    return folder, model
 
 
-@pytest.mark.parametrize("killed_after", [1, 50, 73])
-def test_a_killed_run_goes_on_bit_for_bit(tmp_path: Path, killed_after: int) -> None:
-    whole = build()
-    fit(whole, eight, whole.loss, CONFIG, tmp_path / "whole")
-    first = build()
-    fit(first, eight, first.loss, CONFIG, tmp_path / "cut", stop_after=killed_after)
-    second = build()
-    fit(second, eight, second.loss, CONFIG, tmp_path / "cut")
-    for a, b in zip(whole.parameters(), second.parameters(), strict=True):
-        assert torch.equal(a, b)
+def test_eight_pairs_are_memorised(whole: tuple[Path, Pair]) -> None:
+    told = rows(whole[0])
+    assert told[0]["loss"] > 1.5
+    assert told[-1]["loss"] < 0.3
+    assert {"step", "loss", "lr", "grad_norm", "samples_per_second"} <= told[0].keys()
+    assert (whole[0] / "curves.png").read_bytes().startswith(b"\x89PNG")
+    model = whole[1].eval()
+    with torch.no_grad():
+        assert float(model(eight(0))) < 0.05
 
 
-def test_a_finished_run_is_not_run_again(tmp_path: Path) -> None:
-    model = build()
-    fit(model, eight, model.loss, CONFIG, tmp_path)
+def test_a_run_killed_again_and_again_ends_where_an_undisturbed_one_does(
+    whole: tuple[Path, Pair], tmp_path: Path
+) -> None:
+    folder, steps = tmp_path / "cut", CONFIG.steps or 0
+    draw = random.Random()  # other steps in every run of the tests
+    for step in sorted(draw.sample(range(1, steps), 3)):
+        process = start(folder)
+        reach(folder, step, process)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert start(folder).wait(60) == 0
+    undisturbed, cut = (read_state(f / "last") for f in (whole[0], folder))
+    for part in ("weights", "buffers", "ema"):
+        assert undisturbed[part].keys() == cut[part].keys()
+        for name, tensor in undisturbed[part].items():
+            assert torch.equal(tensor, cut[part][name]), (part, name)
+    for name, moments in undisturbed["moments"].items():
+        assert all(torch.equal(m, cut["moments"][name][key]) for key, m in moments.items()), name
+    told = rows(folder)
+    assert [row["step"] for row in told] == list(range(1, steps + 1))
+    assert [row["loss"] for row in told] == [row["loss"] for row in rows(whole[0])]
+
+
+def test_sigterm_saves_the_step_and_leaves(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    process = start(folder)
+    reach(folder, 7, process)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == -signal.SIGTERM
+    step = read_state(folder / "last")["outcome"]["step"]
+    assert step == rows(folder)[-1]["step"] >= 7
+    assert step % 25, "it stopped before a checkpoint was due"
+
+
+def test_a_finished_run_is_not_run_again(whole: tuple[Path, Pair]) -> None:
     again = build()
 
     def never(step: int) -> tuple[Tensor, Tensor]:
         raise AssertionError(f"step {step} was run again")
 
-    fit(again, never, again.loss, CONFIG, tmp_path)
-    for a, b in zip(model.parameters(), again.parameters(), strict=True):
+    idle = replace_batch(learner(again), never)
+    outcome = fit(idle, CONFIG, whole[0], resume=Checkpoints(whole[0]).last(), quiet=True)
+    assert outcome.step == CONFIG.steps
+    for a, b in zip(whole[1].parameters(), again.parameters(), strict=True):
         assert torch.equal(a, b)
 
 
-def test_vectors_are_not_decayed_and_frozen_parameters_are_left_out() -> None:
+def replace_batch(learned: Learner, batch: object) -> Learner:
+    return replace(learned, batch=batch)  # type: ignore[arg-type]
+
+
+def test_a_batch_that_is_not_finite_stops_the_run_before_it_does_harm(tmp_path: Path) -> None:
+    model = build()
+
+    def poisoned(step: int) -> tuple[Tensor, Tensor]:
+        images, texts = eight(step)
+        return (images * float("nan") if step == 12 else images), texts
+
+    bad = replace_batch(learner(model), poisoned)
+    bad.rows = lambda batch: "rows 3, 14 of pictures.csv"
+    with pytest.raises(Diverged, match=r"step 13: loss nan.*\n.*rows 3, 14 of pictures.csv"):
+        fit(bad, CONFIG, tmp_path, quiet=True)
+    state = read_state(tmp_path / "last")
+    assert state["outcome"]["step"] == 12
+    assert all(torch.isfinite(w).all() for w in state["weights"].values())
+    mended = build()
+    config = replace(CONFIG, steps=20)
+    assert fit(learner(mended), config, tmp_path, resume=tmp_path / "last", quiet=True).step == 20
+
+
+def test_a_full_disk_leaves_the_last_checkpoint_whole(tmp_path: Path) -> None:
+    model, config = build(), replace(CONFIG, steps=10, save_every=5)
+    fit(learner(model), replace(config, steps=5), tmp_path, quiet=True)
+    before = (tmp_path / "last" / STATE).read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, hard))  # as a disk with no room for more
+    try:
+        with pytest.raises(StorageError, match="checkpoint of step 10"):
+            fit(learner(model), config, tmp_path, resume=tmp_path / "last", quiet=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (tmp_path / "last" / STATE).read_bytes() == before
+    assert not list((tmp_path / "checkpoints").glob(".*"))
+    assert fit(learner(build()), config, tmp_path, resume=tmp_path / "last", quiet=True).step == 10
+
+
+def test_training_ends_when_nothing_gets_better_and_the_best_is_kept(tmp_path: Path) -> None:
+    figures = iter([0.1, 0.5, 0.4, 0.3, 0.6])
+    model = build()
+    judged = learner(model)
+    judged.evaluate = lambda: {"recall": next(figures)}
+    config = replace(CONFIG, evaluate_every=10, patience=2, metric="recall", save_every=None)
+    outcome = fit(judged, config, tmp_path, quiet=True)
+    assert (outcome.step, outcome.best, outcome.best_step) == (40, 0.5, 20)
+    assert read_state(tmp_path / "best")["outcome"]["step"] == 20
+    assert read_state(tmp_path / "last")["outcome"]["step"] == 40
+    assert len(list((tmp_path / "checkpoints").iterdir())) == 2
+
+
+def test_an_unknown_metric_is_named_with_those_there_are() -> None:
+    with pytest.raises(UsageError, match="Did you mean recall"):
+        Outcome(metrics={"recall": 1.0}).judge("recal")
+
+
+def test_less_is_better_where_the_metric_says_so() -> None:
+    outcome = Outcome(step=1, loss=2.0)
+    assert outcome.judge("-loss")
+    outcome.loss, outcome.step = 3.0, 2
+    assert not outcome.judge("-loss")
+    assert (outcome.best, outcome.stale) == (2.0, 1)
+
+
+def test_the_state_of_another_model_is_refused_by_name(whole: tuple[Path, Pair]) -> None:
     model = build()
     model.text.requires_grad_(False)
-    matrices, vectors = adamw(model, lr=1e-3, weight_decay=0.3).param_groups
-    assert [p.ndim for p in matrices["params"]] == [2]
-    assert {p.ndim for p in vectors["params"]} == {0, 1}
-    assert (matrices["weight_decay"], vectors["weight_decay"]) == (0.3, 0.0)
+    with pytest.raises(CheckpointError, match=r"text\.(weight|bias)"):
+        fit(learner(model), CONFIG, whole[0], resume=whole[0] / "last", quiet=True)
 
 
-def test_the_rate_rises_then_falls_to_its_floor() -> None:
-    rates = [warmup_cosine(s, warmup=10, steps=100, floor=0.1) for s in range(101)]
-    assert rates[:10] == sorted(rates[:10])
-    assert max(rates) == rates[9] == rates[10] == 1.0
-    assert rates[10:] == sorted(rates[10:], reverse=True)
-    assert abs(rates[100] - 0.1) < 1e-9
+def test_a_damaged_state_is_refused_and_nothing_in_it_is_run(tmp_path: Path) -> None:
+    (tmp_path / STATE).write_bytes(b"cos\nsystem\n(S'touch /tmp/never'\ntR.")
+    with pytest.raises(CheckpointError, match="damaged"):
+        read_state(tmp_path)
+    with pytest.raises(CheckpointError, match="RUN/last"):
+        read_state(tmp_path / "nowhere")
+
+
+def test_random_numbers_and_modes_are_afterwards_what_they_were(tmp_path: Path) -> None:
+    model = build().eval()
+    torch.manual_seed(5)
+    random.seed(5)
+    np.random.seed(5)
+    expected = torch.rand(1), random.random(), np.random.random()
+    torch.manual_seed(5)
+    random.seed(5)
+    np.random.seed(5)
+    fit(learner(model), replace(CONFIG, steps=3), tmp_path, quiet=True)
+    assert (torch.rand(1), random.random(), np.random.random()) == expected
+    assert not any(child.training for child in model.modules())
+
+
+def test_weights_that_overflowed_are_never_saved(tmp_path: Path) -> None:
+    model = build()
+    broken = learner(model)
+
+    def overflow() -> None:
+        with torch.no_grad():
+            model.text.weight.fill_(float("inf"))
+
+    broken.after_step = overflow
+    with pytest.raises(Diverged):
+        fit(broken, replace(CONFIG, steps=1), tmp_path, quiet=True)
+    assert Checkpoints(tmp_path).last() is None

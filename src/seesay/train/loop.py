@@ -1,124 +1,284 @@
-"""The training loop: a batch for a step, a loss for a batch, and a state that survives a kill.
+"""The training loop: one, for everything that is trained.
 
-A batch is a function of its step alone, so a run that was killed goes on with exactly the batches
-it would have had, and ends at exactly the same weights.
+A step's batch and its randomness are functions of the step alone. So a run that was killed at any
+point goes on from its last checkpoint with exactly what it would have had, and ends at exactly the
+same weights.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from seesay.train.optim import adamw, warmup_cosine
+from seesay.device import pick_dtype
+from seesay.errors import SeesayError, UsageError, nearest
+from seesay.train.config import LoopConfig
+from seesay.train.guard import Interrupt, same_afterwards, seed
+from seesay.train.log import Log, NullLog
+from seesay.train.optim import Ema, adamw, factor, finite, set_lr
+from seesay.train.parallel import World, full
+from seesay.train.state import Checkpoints, Stateful, Trained, read_state
 
-Batch = TypeVar("Batch")
+
+class Diverged(SeesayError):
+    """The loss or the gradient is no finite number any more."""
+
+    exit_code: ClassVar[int] = 4
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrainConfig:
-    """What decides a run besides its data.
+@dataclass
+class Learner:
+    """What is trained, as functions. The loop knows nothing else about it.
 
     Attributes:
-        steps: How many batches.
-        lr: Highest learning rate.
-        warmup: Steps until it is reached.
-        weight_decay: Of matrices.
-        clip: Largest norm of the gradient.
-        seed: Of everything random.
-        save_every: Steps between saved states.
-        bf16: Whether the forward pass runs in bfloat16 where that is safe.
+        module: Its trainable parameters are optimised.
+        batch: The batch of a step; depends on the step alone.
+        learn: Computes the losses of a batch, adds the gradient of their sum to the parameters,
+            and returns scalars to log, "loss" among them.
+        train: Puts the module into training mode; frozen parts stay in evaluation mode.
+        after_step: Called after each step of the optimiser, to clamp what must be.
+        evaluate: Returns figures of the module as it is; None when there is nothing to measure.
+        export: Writes a state dict of the module into a folder, as what `seesay.load` reads.
+        rows: Names the rows of a batch in messages.
+        samples: How many samples a step takes, of all processes.
+        steps_per_epoch: How many steps pass over all data, where that is known.
+        extra: What else training changes, by name.
     """
 
-    steps: int
-    lr: float = 1e-3
-    warmup: int = 200
-    weight_decay: float = 0.05
-    clip: float = 1.0
-    seed: int = 0
-    save_every: int = 500
-    bf16: bool = False
+    module: nn.Module
+    batch: Callable[[int], Any]
+    learn: Callable[[Any], Mapping[str, Tensor]]
+    train: Callable[[], Any] | None = None
+    after_step: Callable[[], None] | None = None
+    evaluate: Callable[[], Mapping[str, float]] | None = None
+    export: Callable[[Path, Mapping[str, Tensor]], None] | None = None
+    rows: Callable[[Any], str] | None = None
+    samples: int = 1
+    steps_per_epoch: float | None = None
+    extra: Mapping[str, Stateful] = field(default_factory=dict)
+
+
+def plain(
+    loss: Callable[[Any], Tensor], config: LoopConfig, device: torch.device | None = None
+) -> Callable[[Any], dict[str, Tensor]]:
+    """Return the `learn` of a learner whose loss is one function of the batch."""
+    precision = autocast(config, device or torch.device("cpu"))
+
+    def learn(batch: Any) -> dict[str, Tensor]:
+        with precision():
+            value = loss(batch)
+        value.backward()  # type: ignore[no-untyped-call]
+        return {"loss": value.detach()}
+
+    return learn
+
+
+def autocast(config: LoopConfig, device: torch.device) -> Callable[[], AbstractContextManager[Any]]:
+    """Return what a forward pass runs in: bfloat16 where that is safe, if so configured.
+
+    The backward pass must not run in it: it finds the precision of each step by itself.
+    """
+    chosen = pick_dtype("auto", device) if config.precision == "auto" else None
+    if config.precision == "bf16" or chosen == torch.bfloat16:
+        return lambda: torch.autocast(device.type, torch.bfloat16)
+    return nullcontext
+
+
+@dataclass
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        step: How many steps were done.
+        loss: Of the last step.
+        metrics: Figures of the last evaluation.
+        best: The best figure of the chosen metric, when it was measured.
+        best_step: The step it was measured after.
+        stale: Evaluations since then.
+    """
+
+    step: int = 0
+    loss: float = math.nan
+    metrics: dict[str, float] = field(default_factory=dict)
+    best: float | None = None
+    best_step: int = 0
+    stale: int = 0
+
+    def judge(self, metric: str) -> bool:
+        """Note the figure of the last evaluation; return whether it is the best so far.
+
+        Raises:
+            UsageError: The evaluation measures no such thing.
+        """
+        name = metric.removeprefix("-")
+        known = self.metrics | {"loss": self.loss}
+        if name not in known:
+            raise UsageError(f"the evaluation has no {name!r}.{nearest(name, known)}")
+        value, sign = known[name], -1 if metric.startswith("-") else 1
+        better = self.best is None or sign * value > sign * self.best
+        if better:
+            self.best, self.best_step, self.stale = value, self.step, 0
+        else:
+            self.stale += 1
+        return better
 
 
 def fit(
-    module: nn.Module,
-    batch: Callable[[int], Batch],
-    loss: Callable[[Batch], Tensor],
-    config: TrainConfig,
+    learner: Learner,
+    config: LoopConfig,
     folder: Path,
     *,
-    stop_after: int | None = None,
-) -> list[dict[str, float]]:
-    """Train `module` and return the log; go on from the state in `folder` when there is one.
+    world: World | None = None,
+    resume: Path | None = None,
+    quiet: bool = False,
+) -> Outcome:
+    """Train, and leave metrics.jsonl, curves.png and checkpoints in `folder`.
+
+    SIGTERM and Ctrl-C save after the step they arrive in, and are then passed on.
 
     Args:
-        module: Its trainable parameters are optimised; all of it is saved.
-        batch: The batch of a step; must depend on the step alone.
-        loss: The scalar loss of a batch.
-        config: Steps, rates, seed.
-        folder: Where `state.pt` and `config.json` are kept.
-        stop_after: Return after this step with the state saved, as a kill would (for tests).
+        learner: What is trained.
+        config: How; `config.steps` must be given.
+        folder: The run.
+        world: The processes that train together; None for this one alone, on the CPU.
+        resume: A checkpoint to go on from, or None.
+        quiet: Show no progress.
+
+    Raises:
+        Diverged: The loss or the gradient became infinite or NaN. The state before that step is
+            saved, and the batch is named.
+        CheckpointError: `resume` is damaged or of another training.
+        StorageError: Something cannot be written; the last checkpoint is whole.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text(json.dumps(asdict(config), indent=1))
-    optimiser = adamw(module, lr=config.lr, weight_decay=config.weight_decay)
-    trained = [p for p in module.parameters() if p.requires_grad]
-    start, log = _resume(module, optimiser, folder)
-    began, module_was_training = time.perf_counter(), module.training
-    module.train()
-    for step in range(start, config.steps):
-        torch.manual_seed(config.seed * 1_000_003 + step)
-        for group in optimiser.param_groups:
-            group["lr"] = config.lr * warmup_cosine(step, warmup=config.warmup, steps=config.steps)
-        with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):
-            value = loss(batch(step))
-        optimiser.zero_grad(set_to_none=True)
-        value.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(trained, config.clip)
-        optimiser.step()
-        if step % 50 == 0 or step + 1 == config.steps:
-            log.append({"step": step, "loss": value.item(), "s": time.perf_counter() - began})
-            print(json.dumps(log[-1]), flush=True)
-        last = step + 1 == config.steps or (stop_after is not None and step + 1 >= stop_after)
-        if last or (step + 1) % config.save_every == 0:
-            _save(module, optimiser, step + 1, log, folder)
-        if last:
-            break
-    module.train(module_was_training)
-    return log
+    if config.steps is None:
+        raise UsageError("how many steps?", "set steps, or epochs where the data has a length")
+    world, steps, schedule = world or World(), config.steps, config.schedule
+    optimiser = adamw(learner.module, config.optim)
+    ema = Ema(learner.module, config.ema) if config.ema else None
+    trained = Trained(learner.module, optimiser, ema, learner.extra)
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
+    done, checkpoints = Outcome(), Checkpoints(folder)
+    if resume is not None:
+        state = read_state(resume)
+        trained.restore(state, resume)
+        done = Outcome(**state["outcome"])
+    saved = done.step if resume is not None else -1
+
+    def save(best: bool = False) -> None:
+        nonlocal saved
+        state = {**trained.snapshot(), "outcome": vars(done)}
+        with _averaged(ema):
+            weights = trained.weights()
+        if world.rank == 0 and not finite(w for w in weights.values() if w.is_floating_point()):
+            raise Diverged(f"the weights of step {done.step} are not finite; nothing was saved")
+        if world.rank == 0:
+            checkpoints.write(done.step, state, lambda to: _export(learner, to, weights), best=best)
+        saved = done.step
+
+    log: Log | NullLog = NullLog()
+    if world.rank == 0:
+        board, project = config.tensorboard, config.wandb
+        log = Log(folder, steps, tensorboard=board, wandb=project, quiet=quiet, start=done.step)
+    with log, same_afterwards(learner.module), Interrupt() as interrupt:
+        while done.step < steps:
+            seed(config.seed, done.step, world.rank)
+            _train(learner)
+            batch = learner.batch(done.step)
+            rate = config.optim.lr * factor(done.step, steps, schedule)
+            set_lr(optimiser, rate)
+            optimiser.zero_grad(set_to_none=True)
+            before = [(b, b.clone()) for b in learner.module.buffers() if b.is_floating_point()]
+            losses = world.mean(learner.learn(batch))
+            norm = _clip(parameters, config.optim.clip)
+            if world.agree(float(not math.isfinite(norm + losses["loss"]))):
+                for buffer, value in before:  # a forward pass moves running statistics
+                    buffer.copy_(value)
+                if saved != done.step:
+                    save()
+                rows = learner.rows(batch) if learner.rows else ""
+                raise Diverged(
+                    f"step {done.step + 1}: loss {losses['loss']:g}, gradient norm {norm:g}"
+                    + (f"\n  its batch: {rows}" if rows else ""),
+                    f"the state before it is in {folder / 'last'}; "
+                    "look at these rows, lower optim.lr, or use precision=fp32",
+                )
+            optimiser.step()
+            if learner.after_step:
+                learner.after_step()
+            if ema:
+                ema.update()
+            done.step, done.loss = done.step + 1, losses["loss"]
+            figures = {**losses, "lr": rate, "grad_norm": norm}
+            if learner.steps_per_epoch:
+                figures["epoch"] = done.step / learner.steps_per_epoch
+            log.step(done.step, figures, samples=learner.samples)
+            last, better = done.step == steps, False
+            if learner.evaluate and (last or _due(config.evaluate_every, done.step)):
+                with _averaged(ema):
+                    done.metrics = world.told(dict(learner.evaluate()))
+                better = done.judge(config.metric)
+                log.evaluation(done.step, done.metrics)
+            stop = (
+                interrupt.received if world.group is None else int(world.agree(interrupt.received))
+            )
+            patient = config.patience is None or done.stale < config.patience
+            if last or better or stop or not patient or _due(config.save_every, done.step):
+                save(best=better)
+            if stop or not patient:
+                if not stop:
+                    log.note(f"stopped: no better {config.metric} since step {done.best_step}")
+                break
+    return done
 
 
-def _save(
-    module: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    step: int,
-    log: list[dict[str, float]],
-    folder: Path,
-) -> None:
-    state = {
-        "module": module.state_dict(),
-        "optimiser": optimiser.state_dict(),
-        "step": step,
-        "log": log,
-    }
-    partial = folder / "state.partial"
-    torch.save(state, partial)
-    os.replace(partial, folder / "state.pt")
+def _export(learner: Learner, folder: Path, weights: Mapping[str, Tensor]) -> None:
+    if learner.export:
+        learner.export(folder, weights)
 
 
-def _resume(
-    module: nn.Module, optimiser: torch.optim.Optimizer, folder: Path
-) -> tuple[int, list[dict[str, float]]]:
-    if not (folder / "state.pt").exists():
-        return 0, []
-    state: dict[str, Any] = torch.load(folder / "state.pt", weights_only=True)
-    module.load_state_dict(state["module"])
-    optimiser.load_state_dict(state["optimiser"])
-    return state["step"], state["log"]
+def _train(learner: Learner) -> None:
+    if learner.train:
+        learner.train()
+    else:
+        learner.module.train()
+
+
+def _due(every: int | None, step: int) -> bool:
+    return every is not None and step % every == 0
+
+
+def _clip(parameters: list[nn.Parameter], limit: float | None) -> float:
+    """Scale all gradients together to at most this norm; return the norm they had."""
+    found = [p for p in parameters if p.grad is not None]
+    kinds = [
+        [p for p in found if isinstance(p.grad, DTensor) is sharded] for sharded in (False, True)
+    ]
+    norms = [full(get_total_norm([p.grad for p in kind if p.grad is not None])) for kind in kinds]
+    norm = torch.stack([n.cpu().float() for n in norms]).norm()
+    if limit is not None and torch.isfinite(norm):
+        for kind in kinds:
+            if kind:
+                device = kind[0].device
+                clip_grads_with_norm_(kind, limit, norm.to(device))
+    return float(norm)
+
+
+@contextmanager
+def _averaged(ema: Ema | None) -> Iterator[None]:
+    """Put the running mean in place of the weights for the duration of the block."""
+    if ema:
+        ema.swap()
+    try:
+        yield
+    finally:
+        if ema:
+            ema.swap()

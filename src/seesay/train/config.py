@@ -1,0 +1,250 @@
+"""What decides a training run, as frozen data. A recipe is a function that returns a `TrainConfig`.
+
+Written to config.json of every run, and read back from there to run it again.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from seesay.config import from_dict
+from seesay.errors import CheckpointError, UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimConfig:
+    """AdamW, and what is done to gradients before it.
+
+    Attributes:
+        lr: Highest learning rate.
+        betas: Decay of the running means of gradients and of their squares.
+        eps: Added to the root of the latter.
+        weight_decay: Of matrices; decoupled, as in arXiv 1711.05101.
+        decay_vectors: Whether vectors and scalars (biases, norms, the logit scale) decay too.
+        layer_decay: Factor on the learning rate from each layer of a tower to the one below it.
+        clip: Largest norm of the whole gradient; None clips nothing.
+    """
+
+    lr: float = 1e-5
+    betas: tuple[float, float] = (0.9, 0.98)
+    eps: float = 1e-6
+    weight_decay: float = 0.1
+    decay_vectors: bool = False
+    layer_decay: float = 1.0
+    clip: float | None = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleConfig:
+    """The learning rate over the steps.
+
+    Attributes:
+        kind: What follows the warm-up, down to `end`: half a cosine wave, a line, or nothing.
+        warmup: Steps of the line from `start` up to the highest rate; may be more than an epoch.
+        start: Rate of the first step, as a part of the highest.
+        end: Rate after the last step, as a part of the highest.
+    """
+
+    kind: Literal["cosine", "linear", "constant"] = "cosine"
+    warmup: int = 0
+    start: float = 0.0
+    end: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopConfig:
+    """What the loop has to know, whatever is trained.
+
+    Attributes:
+        steps: How many; None when `epochs` decides.
+        epochs: How many passes over the data; None when `steps` decides.
+        seed: Of everything random.
+        precision: "bf16" computes in bfloat16 where that is safe (autocast) and keeps weights in
+            fp32; "auto" does so where bfloat16 is multiplied natively.
+        optim: The optimiser.
+        schedule: Its learning rate.
+        ema: Decay of the running mean of the weights, which is what is then evaluated and kept;
+            None keeps none.
+        save_every: Steps between checkpoints; None: only at evaluations and at the end.
+        evaluate_every: Steps between evaluations; None: only at the end.
+        metric: The evaluation's figure that decides which checkpoint is best; a leading "-" means
+            less is better.
+        patience: Evaluations without a better figure after which training ends early; None: never.
+        tensorboard: Whether to write TensorBoard events too.
+        wandb: Weights & Biases project to report to, or None.
+        strategy: How several processes share the work: "ddp" holds the model in each, "fsdp2"
+            shards weights, gradients and optimiser.
+    """
+
+    steps: int | None = None
+    epochs: float | None = None
+    seed: int = 0
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    ema: float | None = None
+    save_every: int | None = None
+    evaluate_every: int | None = None
+    metric: str = "-loss"
+    patience: int | None = None
+    tensorboard: bool = False
+    wandb: str | None = None
+    strategy: Literal["ddp", "fsdp2"] = "ddp"
+
+    def __post_init__(self) -> None:
+        if self.steps is not None and self.epochs is not None:
+            raise ValueError(f"steps={self.steps} and epochs={self.epochs} cannot both decide")
+        for name in ("steps", "epochs", "save_every", "evaluate_every", "patience"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ValueError(f"{name}={value} is not positive")
+        if self.ema is not None and not 0 < self.ema < 1:
+            raise ValueError(f"ema={self.ema} is not between 0 and 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """The pictures and texts, and how batches are made of them.
+
+    Attributes:
+        path: A folder, table, or shards; see docs/data-formats.md. Must be given.
+        split: The part of it, where it has parts.
+        image_column: The column with the file's name, where its name is unusual.
+        text_column: The column with the caption.
+        label_column: The column with the class.
+        batch_size: Pairs a step, of all processes together.
+        micro_batch: Pairs that go through the towers at once, when that is fewer; the loss still
+            sees the whole batch.
+        augment: A name in `seesay.data.augment.AUGMENTATIONS`.
+        decode: "fast" lets large JPEGs be decoded small.
+        bucket: Whether texts of similar length share a batch.
+        on_missing: What a picture that cannot be read does: "error" or "skip".
+        workers: Threads that decode; 0 for as many as there are cores.
+    """
+
+    path: str = ""
+    split: str | None = None
+    image_column: str | None = None
+    text_column: str | None = None
+    label_column: str | None = None
+    batch_size: int = 256
+    micro_batch: int | None = None
+    augment: str = "none"
+    decode: Literal["exact", "fast"] = "exact"
+    bucket: bool = False
+    on_missing: Literal["error", "skip"] = "error"
+    workers: int = 0
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 2:
+            raise ValueError(f"batch_size={self.batch_size}: a contrast needs two pairs at least")
+        if self.micro_batch is not None and self.micro_batch < 1:
+            raise ValueError(f"micro_batch={self.micro_batch} is not positive")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveConfig:
+    """The loss, a function of `seesay.train.objectives`.
+
+    Attributes:
+        name: Which.
+        label_smoothing: Part of the target that is spread over all (InfoNCE).
+        duplicates: Whether pairs of the same picture, by its id, count as matches of each other.
+        chunk: Rows of the similarity matrix held at once; None for all.
+        views: Weight of the self-supervised loss between two more views of each picture (SLIP).
+        temperature: Of that loss.
+    """
+
+    name: Literal["info_nce", "sigmoid", "unicl"] = "info_nce"
+    label_smoothing: float = 0.0
+    duplicates: bool = True
+    chunk: int | None = None
+    views: float = 0.0
+    temperature: float = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoraConfig:
+    """Low-rank adapters (arXiv 2106.09685) on linear layers.
+
+    Attributes:
+        rank: Of the update.
+        alpha: The update is scaled by alpha / rank.
+        dropout: On its input.
+        targets: Names, or last parts of names, of the layers.
+        train: Patterns of parameters that are trained besides, whole.
+    """
+
+    rank: int = 8
+    alpha: float = 16.0
+    dropout: float = 0.0
+    targets: tuple[str, ...] = ("q_proj", "v_proj")
+    train: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuneConfig:
+    """Which weights move.
+
+    Attributes:
+        freeze: Patterns of parameters that stay as they are, such as "image" or "text.blocks.*".
+        lora: Adapters to train instead of the weights, or None.
+        cache: Towers whose pooled features are computed once and kept: "image", "text".
+    """
+
+    freeze: tuple[str, ...] = ()
+    lora: LoraConfig | None = None
+    cache: tuple[Literal["image", "text"], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig:
+    """What the model is measured on while it trains.
+
+    Attributes:
+        path: Data in any format training takes; empty measures nothing.
+        split: The part of it.
+        task: "retrieval" both ways, or "zeroshot" classification.
+        limit: At most so many pictures; None for all.
+    """
+
+    path: str = ""
+    split: str | None = None
+    task: Literal["retrieval", "zeroshot"] = "retrieval"
+    limit: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(LoopConfig):
+    """A whole run.
+
+    Attributes:
+        model: What `seesay.load` takes, or with `init="random"` the name of a variant.
+        init: Where the weights come from.
+        data: Pictures and texts.
+        objective: The loss.
+        tune: Which weights move.
+        evaluate: What the model is measured on.
+    """
+
+    model: str = ""
+    init: Literal["pretrained", "random"] = "pretrained"
+    data: DataConfig = field(default_factory=DataConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    tune: TuneConfig = field(default_factory=TuneConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+
+
+def read_config(path: Path) -> TrainConfig:
+    """Return the configuration that a run wrote beside its results.
+
+    Raises:
+        UsageError: It cannot be read, or is not one.
+    """
+    try:
+        return from_dict(TrainConfig, json.loads(path.read_text()))
+    except (OSError, ValueError, CheckpointError) as error:
+        raise UsageError(f"{path} is no configuration of a run: {error}") from None
