@@ -107,7 +107,9 @@ def _writing(loaded: Loaded, layout: str, file: str | None) -> native.Fill:
         if path.suffix == ".safetensors":
             native.write_safetensors(path, theirs)
         else:
-            torch.save({key: value.clone() for key, value in theirs.items()}, path)
+            state = {key: value.clone() for key, value in theirs.items()}
+            wrapped = layouts[layout].wrapped
+            torch.save({wrapped: state} if wrapped else state, path)
 
     return write
 

@@ -12,6 +12,7 @@ import os
 import pickle
 import zipfile
 import zlib
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -24,6 +25,9 @@ from torch import Tensor
 
 from seesay.checkpoints.archive import is_torchscript, read_torchscript
 from seesay.errors import CheckpointError
+
+INERT = [(OrderedDict, "yacs.config.CfgNode")]
+"""What trainers leave beside the weights, and the plain type it is read as: never their class."""
 
 PICKLES = (".pt", ".pth", ".bin", ".ckpt")
 SUFFIXES = (".safetensors", *PICKLES)
@@ -164,7 +168,8 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
     if zipped:
         _verify_zip(path)
     try:
-        data = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+        with torch.serialization.safe_globals(INERT):
+            data = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path} holds more than tensors, and code in a checkpoint is never run "
@@ -232,6 +237,16 @@ def sha256(path: Path) -> str:
     """Return the hex digest of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def tensor_digest(tensors: Mapping[str, Tensor]) -> str:
+    """Return a hex digest of names, shapes, types and every bit of the values."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name}{list(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def flush(path: Path) -> None:

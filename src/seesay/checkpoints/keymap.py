@@ -8,7 +8,7 @@ names of ours. The same rules run backwards to write the published layout.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -143,6 +143,24 @@ class Constant(Rule):
 
 
 @dataclass(frozen=True, init=False)
+class Computed(Rule):
+    """A tensor that follows from the configuration: it may be absent, must be right, is written.
+
+    Attributes:
+        make: Returns the tensor.
+        why: The reason why we need not keep it.
+    """
+
+    make: Callable[[], Tensor] = field(compare=False)
+    why: str = field(compare=False)
+
+    def __init__(self, theirs: str, make: Callable[[], Tensor], why: str) -> None:
+        super().__init__((theirs,), ())
+        object.__setattr__(self, "make", make)
+        object.__setattr__(self, "why", why)
+
+
+@dataclass(frozen=True, init=False)
 class Tie(Rule):
     """A second copy of a tensor that another rule reads; it may be absent, and must be equal."""
 
@@ -184,6 +202,10 @@ class KeyMap:
                 if original is not None and not _same(theirs[names[0]], original):
                     problems.shapes.append(f"{names[0]} should equal {_fill(rule.original, holes)}")
                 continue
+            if isinstance(rule, Computed):
+                if not _same(theirs[names[0]], rule.make()):
+                    problems.shapes.append(f"{names[0]} is not what the configuration makes it")
+                continue
             absent = [name for position, name in enumerate(names) if position not in found]
             if absent:
                 problems.missing += absent
@@ -214,7 +236,7 @@ class KeyMap:
     def inverse(self, ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Turn our tensors into those of the published layout; dropped ones are not written.
 
-        The tensors of `Constant` rules are added.
+        The tensors of `Constant` and `Computed` rules are added.
 
         Raises:
             CheckpointError: The layout has no place for one of our tensors.
@@ -222,6 +244,7 @@ class KeyMap:
         unused: list[str] = []
         groups = _group(ours, [rule.ours for rule in self.rules], unused)
         theirs = {r.theirs[0]: torch.tensor(r.value) for r in self.rules if isinstance(r, Constant)}
+        theirs |= {r.theirs[0]: r.make() for r in self.rules if isinstance(r, Computed)}
         for (index, holes), found in groups.items():
             rule = self.rules[index]
             if len(found) < len(rule.ours):
@@ -328,7 +351,7 @@ def _fill(pattern: str, holes: Holes) -> str:
 
 
 def _same(a: Tensor, b: Tensor) -> bool:
-    return a.shape == b.shape and (a.is_meta or b.is_meta or torch.equal(a, b))
+    return a.shape == b.shape and (a.is_meta or b.is_meta or torch.equal(a.to(b.dtype), b))
 
 
 def _some(names: Sequence[str], separator: str = ", ", limit: int = 8) -> str:

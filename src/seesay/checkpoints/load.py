@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from seesay import registry
 from seesay.checkpoints import native
+from seesay.checkpoints.adapter import adapt, base_of, is_adapter, read_adapter
 from seesay.checkpoints.empty import build_empty
 from seesay.checkpoints.files import Source, read_tensors
 from seesay.config import to_dict
@@ -66,6 +67,8 @@ def read(
     offline: bool | None = None,
     layout: str | None = None,
     compat: str | None = None,
+    adapter: str | os.PathLike[str] | None = None,
+    merge: bool = True,
 ) -> Loaded:
     """Read a checkpoint.
 
@@ -77,17 +80,54 @@ def read(
         offline: Never reach for the network; None honours HF_HUB_OFFLINE.
         layout: Read it as this layout; None finds out.
         compat: "hf" reproduces transformers' preprocessing where ours departs from it.
+        adapter: A folder with an adapter to put on it. A `name` that is such a folder stands for
+            the adapter and the base it was trained on.
+        merge: Add the adapter's updates to the weights; else they are kept apart.
 
     Raises:
         UsageError: Nothing is called this.
         CheckpointError: The files are damaged, foreign, or do not fit their configuration.
+        ModelMismatch: The adapter was trained on another model.
         StorageError: The hub cannot be reached.
     """
+    name, adapter = _of_run(name), adapter and _of_run(adapter)
+    if adapter is not None or is_adapter(name):
+        how = {"revision": revision, "offline": offline, "layout": layout, "compat": compat}
+        return _read_adapted(name, adapter, merge, how)
     path, known, commit = _locate(name, revision, offline, layout)
     usual = known[1].settings() if known else None
     loaded = _read(Source(path, usual=usual), layout, compat)
     variant = known[0] if known else loaded.variant
     return dataclasses.replace(loaded, variant=variant, revision=commit)
+
+
+def _of_run(name: str | os.PathLike[str]) -> str | os.PathLike[str]:
+    """A folder that training left stands for its best checkpoint, or the last if none was judged."""
+    for kept in ("best", "last"):
+        found = Path(os.path.expanduser(name)) / kept
+        if found.is_symlink() and (found / "training.pt").is_file():
+            return found
+    return name
+
+
+def _read_adapted(
+    name: str | os.PathLike[str],
+    folder: str | os.PathLike[str] | None,
+    merge: bool,
+    how: dict[str, Any],
+) -> Loaded:
+    """Read a base and put an adapter on it; the base may itself be an adapter on another one."""
+    adapter = read_adapter(name if folder is None else folder)
+    if folder is not None:
+        return adapt(read(name, **how), adapter, merge=merge)
+    base = base_of(name)
+    try:
+        return adapt(read(base, **how), adapter, merge=merge)
+    except UsageError as error:
+        raise UsageError(
+            f"{name} is an adapter on {base}: {error.what}",
+            f"when the base is elsewhere: seesay.load(BASE, adapter={os.fspath(name)!r})",
+        ) from None
 
 
 _PATH = re.compile(r"[./~]|.*(\.\.|\\)", re.DOTALL)

@@ -95,6 +95,8 @@ def filling(
     Raises:
         UsageError: The module was packed for inference and has no plain weights any more.
     """
+    if hasattr(module, "peft_config"):
+        raise UsageError("an adapter that is not merged lies beside the weights", "merge=True")
     tensors = module.state_dict()
     _, expected = build_empty(family, config, Path(WEIGHTS), len(tensors))
     if tensors.keys() != expected.keys():

@@ -105,7 +105,7 @@ def expand(paths: Sequence[str]) -> list[str]:
     Raises:
         UsageError: A folder holds no images.
     """
-    from seesay.index.scan import walk
+    from seesay.processing.folder import walk
 
     found: list[str] = []
     for path in paths:

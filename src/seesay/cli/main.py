@@ -32,10 +32,14 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "index": ("seesay.cli.commands.index:index", "Make or update the index of a folder of images."),
     "search": ("seesay.cli.commands.search:search", "Find images by words, by image, or by both."),
+    "data": ("seesay.cli.commands.data:data", "Look through data before training on it."),
     "convert": (
         "seesay.cli.commands.convert:convert",
         "Rewrite a checkpoint or index in another layout.",
     ),
+    "train": ("seesay.cli.commands.train:train", "Train or fine-tune a model on your data."),
+    "cp": ("seesay.cli.commands.train:cp", "Copy a training recipe to change it."),
+    "eval": ("seesay.cli.commands.eval:evaluate", "Measure a model on your data."),
     "bench": ("seesay.cli.commands.bench:bench", "Time a model on this machine."),
 }
 """Commands that are no tasks: where they are, and their line of help."""

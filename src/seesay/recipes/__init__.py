@@ -1,1 +1,92 @@
-"""Training recipes: one folder or file a recipe."""
+"""Named training runs: functions that return a `TrainConfig`, and scripts that build a model.
+
+`seesay train NAME` finds a recipe here; `seesay cp NAME my.py` copies one to change at will.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from seesay.errors import UsageError, nearest
+from seesay.family import resolve
+
+if TYPE_CHECKING:
+    from seesay.train.config import TrainConfig
+
+RECIPES: dict[str, tuple[str, str]] = {
+    "finetune": ("seesay.recipes.tune:finetune", "Go on with both towers on your own pictures."),
+    "lora": ("seesay.recipes.tune:lora", "Train low-rank adapters beside frozen weights."),
+    "lit": ("seesay.recipes.tune:lit", "Lock the image tower, train the text tower."),
+    "heads": ("seesay.recipes.tune:heads", "Freeze both towers, train what projects them."),
+    "probe": ("seesay.recipes.tune:probe", "A linear classifier on frozen image features."),
+    "scratch": ("seesay.recipes.scratch:scratch", "A small CLIP from random weights in minutes."),
+    "clip": ("seesay.recipes.published:clip", "CLIP ViT-B/32 as published."),
+    "siglip": ("seesay.recipes.published:siglip", "SigLIP base/16 as published."),
+    "unicl": ("seesay.recipes.published:unicl", "UniCL Swin-T as published."),
+    "florence": ("seesay.recipes.published:florence", "Florence's schedule on the UniCL towers."),
+    "slip": ("seesay.recipes.published:slip", "SLIP ViT-B/16 as published."),
+}
+"""Name -> where the function is, and its line of help. Listing them imports no torch."""
+
+
+def recipe(name: str) -> TrainConfig:
+    """Return a configuration by the name of a recipe, or read it from a file.
+
+    Args:
+        name: A recipe; a run's config.json, or the run; a .py file with a function `recipe`.
+
+    Raises:
+        UsageError: There is none, or the file holds none.
+    """
+    if name in RECIPES:
+        found: TrainConfig = resolve(RECIPES[name][0])()
+        return found
+    path = Path(name)
+    if path.is_dir() and (path / "config.json").is_file():
+        path = path / "config.json"
+    if path.suffix == ".json" and path.is_file():
+        from seesay.train.config import read_config
+
+        return read_config(path)
+    if path.suffix == ".py" and path.is_file():
+        return _from_file(path)
+    raise UsageError(
+        f"there is no recipe {name!r}.{nearest(name, RECIPES)}", f"known: {', '.join(RECIPES)}"
+    )
+
+
+def source(name: str) -> str:
+    """Return the text of a file that makes the same configuration, to be changed at will.
+
+    Raises:
+        UsageError: There is no such recipe.
+    """
+    from pprint import pformat
+
+    if name not in RECIPES:
+        raise UsageError(
+            f"there is no recipe {name!r}.{nearest(name, RECIPES)}", f"known: {', '.join(RECIPES)}"
+        )
+    written = pformat(recipe(name), width=92)
+    used = sorted({word for word in written.replace("(", " ").split() if word.endswith("Config")})
+    names = ", ".join(used)
+    return (
+        f'"""{RECIPES[name][1]} Run it: seesay train FILE --out RUN."""\n\n'
+        f"from seesay.train.config import {names}\n\n\n"
+        f"def recipe() -> TrainConfig:\n    return (\n"
+        + "".join(f"        {line}\n" for line in written.splitlines())
+        + "    )\n"
+    )
+
+
+def _from_file(path: Path) -> TrainConfig:
+    import runpy
+
+    from seesay.train.config import TrainConfig
+
+    made = runpy.run_path(str(path)).get("recipe")
+    config = made() if callable(made) else None
+    if not isinstance(config, TrainConfig):
+        raise UsageError(f"{path} has no function recipe() that returns a TrainConfig")
+    return config

@@ -70,8 +70,8 @@ class LoopConfig:
             None keeps none.
         save_every: Steps between checkpoints; None: only at evaluations and at the end.
         evaluate_every: Steps between evaluations; None: only at the end.
-        metric: The evaluation's figure that decides which checkpoint is best; a leading "-" means
-            less is better.
+        metric: The evaluation's figure that decides which checkpoint is best, a leading "-" meaning
+            that less is better; None for the usual one of what is trained.
         patience: Evaluations without a better figure after which training ends early; None: never.
         tensorboard: Whether to write TensorBoard events too.
         wandb: Weights & Biases project to report to, or None.
@@ -88,7 +88,7 @@ class LoopConfig:
     ema: float | None = None
     save_every: int | None = None
     evaluate_every: int | None = None
-    metric: str = "-loss"
+    metric: str | None = None
     patience: int | None = None
     tensorboard: bool = False
     wandb: str | None = None
@@ -122,7 +122,7 @@ class DataConfig:
         decode: "fast" lets large JPEGs be decoded small.
         bucket: Whether texts of similar length share a batch.
         on_missing: What a picture that cannot be read does: "error" or "skip".
-        workers: Threads that decode; 0 for as many as there are cores.
+        workers: Threads that decode; None for as many as there are cores, 0 for none of their own.
     """
 
     path: str = ""
@@ -136,7 +136,7 @@ class DataConfig:
     decode: Literal["exact", "fast"] = "exact"
     bucket: bool = False
     on_missing: Literal["error", "skip"] = "error"
-    workers: int = 0
+    workers: int | None = None
 
     def __post_init__(self) -> None:
         if self.batch_size < 2:
@@ -158,7 +158,7 @@ class ObjectiveConfig:
         temperature: Of that loss.
     """
 
-    name: Literal["info_nce", "sigmoid", "unicl"] = "info_nce"
+    name: Literal["info_nce", "sigmoid", "unicl", "probe"] = "info_nce"
     label_smoothing: float = 0.0
     duplicates: bool = True
     chunk: int | None = None

@@ -49,6 +49,7 @@ class Learner:
         evaluate: Returns figures of the module as it is; None when there is nothing to measure.
         export: Writes a state dict of the module into a folder, as what `seesay.load` reads.
         rows: Names the rows of a batch in messages.
+        metric: What decides which checkpoint is best unless the configuration says otherwise.
         samples: How many samples a step takes, of all processes.
         steps_per_epoch: How many steps pass over all data, where that is known.
         extra: What else training changes, by name.
@@ -62,6 +63,7 @@ class Learner:
     evaluate: Callable[[], Mapping[str, float]] | None = None
     export: Callable[[Path, Mapping[str, Tensor]], None] | None = None
     rows: Callable[[Any], str] | None = None
+    metric: str = "-loss"
     samples: int = 1
     steps_per_epoch: float | None = None
     extra: Mapping[str, Stateful] = field(default_factory=dict)
@@ -167,6 +169,7 @@ def fit(
     trained = Trained(learner.module, optimiser, ema, learner.extra)
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
     done, checkpoints = Outcome(), Checkpoints(folder)
+    metric = config.metric or learner.metric
     if resume is not None:
         state = read_state(resume)
         trained.restore(state, resume)
@@ -225,7 +228,7 @@ def fit(
             if learner.evaluate and (last or _due(config.evaluate_every, done.step)):
                 with _averaged(ema):
                     done.metrics = world.told(dict(learner.evaluate()))
-                better = done.judge(config.metric)
+                better = done.judge(metric)
                 log.evaluation(done.step, done.metrics)
             stop = (
                 interrupt.received if world.group is None else int(world.agree(interrupt.received))
@@ -235,7 +238,7 @@ def fit(
                 save(best=better)
             if stop or not patient:
                 if not stop:
-                    log.note(f"stopped: no better {config.metric} since step {done.best_step}")
+                    log.note(f"stopped: no better {metric} since step {done.best_step}")
                 break
     return done
 

@@ -15,14 +15,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
+from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from seesay.device import pick_device
-
-FORWARD = ("embed_image", "embed_text", "pool_image", "pool_text", "project_image", "project_text")
-"""Methods besides `forward` that modules are called by."""
 
 
 @dataclass(frozen=True)
@@ -100,18 +97,30 @@ def spread(forward: nn.Module, module: nn.Module, world: World, strategy: str) -
     if world.group is None or not any(p.requires_grad for p in module.parameters()):
         return forward
     if strategy == "ddp":
-        return DistributedDataParallel(forward, process_group=world.group)
+        # running statistics stay each process's own: sending them around would cost every step
+        return DistributedDataParallel(forward, process_group=world.group, broadcast_buffers=False)
     mesh = init_device_mesh(world.device.type, (world.size,))
     scalars = {p for p in module.parameters() if p.ndim == 0}
     for scalar in scalars:  # which cannot be sharded
-        scalar.register_post_accumulate_grad_hook(_averaging(world))
+        hooked: Any = scalar
+        hooked.register_post_accumulate_grad_hook(_averaging(world))
     for block in _blocks(module):
         fully_shard(block, mesh=mesh, ignored_params=scalars)
-    fully_shard(module, mesh=mesh, ignored_params=scalars)
-    for name in FORWARD:
-        if hasattr(module, name):
-            register_fsdp_forward_method(module, name)
+    fully_shard(forward, mesh=mesh, ignored_params=scalars)
     return forward
+
+
+@contextmanager
+def unsharded(forward: nn.Module) -> Iterator[None]:
+    """Let the parts of what `spread` returned be called by themselves; all processes together."""
+    if not isinstance(forward, FSDPModule):
+        yield
+        return
+    forward.unshard()
+    try:
+        yield
+    finally:
+        forward.reshard()
 
 
 def _averaging(world: World) -> Callable[[Tensor], None]:

@@ -1,0 +1,191 @@
+"""What is wrong with a dataset, told before a run is spent on it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, Literal
+
+import numpy as np
+
+from seesay.data.record import Dataset, Finding
+from seesay.errors import InputError
+from seesay.processing.image import file_size, measure
+
+KINDS = {
+    "bad-row": True,
+    "missing": True,
+    "unreadable": True,
+    "encoding": True,
+    "empty-caption": True,
+    "label-range": True,
+    "bad-box": True,
+    "blank-caption": False,
+    "duplicate-row": False,
+    "duplicate-picture": False,
+    "left-out": False,
+    "mark": False,
+}
+"""Every kind of finding, and whether it stops training."""
+
+Look = Literal["exists", "header", "decode"]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What `check` found.
+
+    Attributes:
+        dataset: The dataset's name.
+        form: Its format.
+        records: How many.
+        images: How many different pictures, by their names.
+        captions: How many.
+        captions_per_record: The fewest and the most.
+        classes: How many names of labels, or different labels.
+        all: Every finding, by kind and then as they come.
+    """
+
+    dataset: str
+    form: str
+    records: int
+    images: int
+    captions: int
+    captions_per_record: tuple[int, int]
+    classes: int
+    all: list[Finding] = field(repr=False)
+
+    @property
+    def stopping(self) -> list[Finding]:
+        """Those that stop training."""
+        return [finding for finding in self.all if KINDS[finding.kind]]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many of each kind there are, in the order of `KINDS`, without zeros."""
+        counts = Counter(finding.kind for finding in self.all)
+        return {kind: counts[kind] for kind in KINDS if counts[kind]}
+
+    def good_rows(self) -> list[int]:
+        """Return the records that nothing stops, for `Dataset.select`."""
+        bad = {finding.row for finding in self.stopping}
+        return [row for row in range(self.records) if row not in bad]
+
+    def error(self) -> InputError | None:
+        """Return the error that training stops with, None when nothing stops it."""
+        stopping = self.stopping
+        if not stopping:
+            return None
+        shown = "; ".join(f"{finding.where}: {finding.what}" for finding in stopping[:3])
+        more = f"; and {len(stopping) - 3} more" if len(stopping) > 3 else ""
+        return InputError(
+            f"{self.dataset}: {len(stopping)} rows cannot be trained on: {shown}{more}",
+            "`seesay data check` lists them; on_missing=skip leaves them out",
+        )
+
+
+def check(
+    dataset: Dataset,
+    *,
+    look: Look = "header",
+    workers: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Findings:
+    """Look through a dataset.
+
+    Args:
+        dataset: Its own findings, of the reader, come first.
+        look: At each picture: whether the file "exists", whether its "header" is that of a picture
+            we open, or "decode" it whole, which also finds equal pictures under different names.
+        workers: Threads; None takes one per core, at most 8.
+        progress: Called with how many further records are done.
+    """
+    found = [*dataset.findings, *_rows(dataset)]
+    found += _pictures(dataset, look, workers or min(8, os.cpu_count() or 1), progress)
+    place = {kind: i for i, kind in enumerate(KINDS)}
+    counts = [dataset.text_count(i) for i in range(len(dataset))]
+    labels = {int(label) for label in dataset.labels} - {-1}
+    return Findings(
+        dataset=dataset.name,
+        form=dataset.form,
+        records=len(dataset),
+        images=int(dataset.image_numbers.max(initial=-1)) + 1,
+        captions=sum(counts),
+        captions_per_record=(min(counts, default=0), max(counts, default=0)),
+        classes=len(dataset.classes or labels),
+        all=sorted(found, key=lambda finding: place[finding.kind]),
+    )
+
+
+def _rows(dataset: Dataset) -> Iterator[Finding]:
+    """What the listing alone tells: rows that come twice, labels that are none."""
+    seen: dict[int, int] = {}
+    for row, record in enumerate(dataset):
+        told = hash((record.image, record.texts, record.label))
+        first = seen.setdefault(told, row)
+        if first != row:
+            yield Finding("duplicate-row", record.where, f"is {dataset[first].where} again", row)
+        if record.label is not None and dataset.classes and record.label >= len(dataset.classes):
+            count = len(dataset.classes)
+            yield Finding("label-range", record.where, f"its label is none of {count} classes", row)
+
+
+def _pictures(
+    dataset: Dataset, look: Look, workers: int, progress: Callable[[int], None] | None
+) -> Iterator[Finding]:
+    """Look at each different picture once."""
+    numbers = dataset.image_numbers
+    firsts = np.sort(np.unique(numbers, return_index=True)[1]).tolist()
+    wrong: dict[int, Finding] = {}
+    digests: dict[bytes, int] = {}
+
+    def look_at(row: int) -> tuple[int, Any]:
+        return row, _look(dataset, row, look)
+
+    with ThreadPoolExecutor(workers) as pool:
+        rows = iter(firsts)
+        while chunk := list(islice(rows, 1024)):
+            for row, result in pool.map(look_at, chunk):
+                where = dataset[row].where
+                if isinstance(result, Finding):
+                    wrong[int(numbers[row])] = result
+                elif result is not None:
+                    first = digests.setdefault(result, row)
+                    if first != row:
+                        told = f"is the picture of {dataset[first].where}"
+                        yield Finding("duplicate-picture", where, told, row)
+            if progress is not None:
+                progress(len(chunk))
+    if wrong:
+        for row in range(len(dataset)):
+            finding = wrong.get(int(numbers[row]))
+            if finding is not None:
+                yield finding._replace(row=row, where=dataset[row].where)
+
+
+def _look(dataset: Dataset, row: int, look: Look) -> Finding | bytes | None:
+    """What is wrong with a picture; else its digest, when it was decoded."""
+    record = dataset[row]
+    image = record.image
+    try:
+        if isinstance(image, str) and not os.path.exists(image):
+            return Finding("missing", record.where, f"{image}: no such file", row)
+        if look == "exists":
+            if isinstance(image, str) and file_size(image) == 0:
+                raise InputError("is empty")
+            return None
+        if look == "header":
+            measure(image if isinstance(image, str) else dataset.image_bytes(row))
+            return None
+        dataset.picture(row)
+        return hashlib.sha256(dataset.image_bytes(row)).digest()
+    except InputError as error:
+        told = error.what.removeprefix(f"{record.where}: ")
+        name = image if isinstance(image, str) else image.name
+        told = told if told.startswith(name) else f"{name}: {told}"
+        return Finding("unreadable", record.where, told, row)

@@ -1,0 +1,38 @@
+"""How good a model is on your data: one function per question, each returning a `Report`.
+
+    report = seesay.evaluate.retrieval(model, dataset)
+    report.metrics["text_to_image_r@1"]
+    report.save("report")
+
+What every figure means is in docs/evaluation.md.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from seesay.evaluate.caption_caption import cra
+    from seesay.evaluate.image_text import retrieval
+    from seesay.evaluate.pair_matching import matching
+    from seesay.evaluate.report import Report
+    from seesay.evaluate.zero_shot import zeroshot
+
+__all__ = ["Report", "cra", "matching", "retrieval", "zeroshot"]
+
+_LAZY = {
+    "Report": "report",
+    "cra": "caption_caption",
+    "matching": "pair_matching",
+    "retrieval": "image_text",
+    "zeroshot": "zero_shot",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # the command line's help must not cost an import of torch
+    if name in _LAZY:
+        from importlib import import_module
+
+        return getattr(import_module(f"seesay.evaluate.{_LAZY[name]}"), name)
+    raise AttributeError(f"module 'seesay.evaluate' has no attribute {name!r}")

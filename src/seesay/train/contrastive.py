@@ -1,0 +1,293 @@
+"""Contrastive training of a dual encoder: what the loop is given to train."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from seesay.data.loader import Batch, Loader, text_lengths
+from seesay.data.order import Order
+from seesay.errors import UsageError
+from seesay.protocols import PooledEncoder
+from seesay.train import gradcache, objectives
+from seesay.train.adapters import add_lora, save_adapter
+from seesay.train.caches import Features, cached_features
+from seesay.train.config import ObjectiveConfig, TrainConfig
+from seesay.train.freeze import freeze, training_mode
+from seesay.train.loop import Learner, autocast
+from seesay.train.parallel import World, spread, unsharded, unsynchronised
+from seesay.train.towers import HEAD, Inputs, Towers, ViewHead
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
+
+    from seesay.data.record import Dataset
+    from seesay.model import Model
+
+HIGHEST = math.log(100)
+"""Largest logarithm of the factor on similarities, as CLIP's."""
+
+
+def contrastive(
+    model: Model,
+    dataset: Dataset,
+    config: TrainConfig,
+    world: World,
+    caches: Path,
+    evaluation: Dataset | None = None,
+) -> Learner:
+    """Return what trains the model's towers on the dataset; changes the model in place.
+
+    Args:
+        model: In fp32, where it shall be trained.
+        dataset: Pictures with captions, labels or, where views are compared, neither.
+        config: How.
+        world: The processes that train together.
+        caches: Where features of frozen towers are kept.
+        evaluation: What to measure the model on, or None.
+
+    Raises:
+        UsageError: The configuration asks for what the model or the data cannot give.
+    """
+    _check(model, dataset, config)
+    prepare(model, config)
+    forward = spread(Towers(model.module), model.module, world, config.strategy)
+    cached = {
+        tower: cached_features(
+            model,
+            dataset,
+            tower,
+            caches,
+            bf16=autocast(config, world.device) is not nullcontext,
+            augment=config.data.augment,
+        )
+        for tower in config.tune.cache
+    }
+    data, views = config.data, config.objective.views > 0
+    templates = next(iter(model.family.prompt_sets().values()))
+    order = Order(
+        len(dataset),
+        data.batch_size,
+        seed=config.seed,
+        rank=world.rank,
+        world=world.size,
+        lengths=text_lengths(dataset, model.processor, templates) if data.bucket else None,
+    )
+    loader = Loader(
+        dataset,
+        order,
+        model.processor,
+        augment=data.augment,
+        seed=config.seed,
+        workers=data.workers,
+        images="image" not in cached,
+        views=2 if views else 0,
+        decode=data.decode,
+        on_missing=data.on_missing,
+        templates=templates,
+        silent=views,
+    )
+    steps = Steps(model.module, forward, config, world, cached)
+    return Learner(
+        model.module,
+        loader,
+        steps.learn,
+        train=lambda: training_mode(model.module),
+        after_step=steps.clamp,
+        evaluate=_evaluation(model, evaluation, config, world, forward),
+        export=lambda folder, weights: export(model, folder, weights),
+        rows=lambda batch: ", ".join(dataset[i].where for i in batch.rows[:20]),
+        metric=_metric(config) if evaluation is not None else "-loss",
+        samples=config.data.batch_size,
+        steps_per_epoch=order.steps_per_epoch,
+    )
+
+
+@dataclass
+class Steps:
+    """The losses of a batch, and their gradient.
+
+    Attributes:
+        module: The dual encoder.
+        forward: What to call in place of `Towers(module)`.
+        config: The run's.
+        world: The processes.
+        cached: Features of towers that do not run.
+    """
+
+    module: Any
+    forward: torch.nn.Module
+    config: TrainConfig
+    world: World
+    cached: Mapping[Any, Features]
+
+    def learn(self, batch: Batch) -> dict[str, Tensor]:
+        """Add the gradient of the batch's loss to the parameters; return its parts."""
+        precision = autocast(self.config, self.world.device)
+        told: dict[str, Tensor] = {}
+
+        def features(inputs: Inputs) -> tuple[Tensor, ...]:
+            with precision():
+                return self.forward(inputs)  # type: ignore[no-any-return]
+
+        def loss(images: Tensor, texts: Tensor, *views: Tensor) -> Tensor:
+            value = self._contrast(images, texts, batch)
+            if views:
+                weight, temperature = self.config.objective.views, self.config.objective.temperature
+                told["contrast"] = value.detach()
+                first, second = views
+                between = objectives.nt_xent(first, second, temperature, group=self.world.group)
+                told["views"] = between.detach()
+                value = value + weight * between
+            return value
+
+        inputs = self._inputs(batch).to(self.world.device)
+        size = self.config.data.micro_batch or max(1, len(batch.rows))
+        told["loss"] = gradcache.backward(
+            features,
+            inputs.split(size),
+            loss,
+            no_sync=lambda: unsynchronised(self.forward),
+        )
+        return told
+
+    def _inputs(self, batch: Batch) -> Inputs:
+        images, ids, texts = batch.pixels, batch.ids, batch.mask
+        if "image" in self.cached:
+            images = self.cached["image"](batch.rows)
+        if "text" in self.cached:
+            ids, texts = None, self.cached["text"](batch.rows, batch.captions)
+        assert images is not None
+        assert texts is not None
+        return Inputs(images, ids, texts, batch.views)
+
+    def _contrast(self, images: Tensor, texts: Tensor, batch: Batch) -> Tensor:
+        # pictures without a text have a part in the loss between views alone
+        said = torch.tensor(batch.captions, device=images.device) >= 0
+        images, texts = images[said], texts[said]
+        group, chosen = self.world.group, self.config.objective
+        ids = batch.image_ids.to(images.device)[said]
+        labels = batch.labels.to(images.device)[said]
+        return contrast(self.module, images, texts, chosen, ids=ids, labels=labels, group=group)
+
+    @torch.no_grad()
+    def clamp(self) -> None:
+        """Keep the factor on similarities between 1 and 100."""
+        self.module.logit_scale.clamp_(0, HIGHEST)
+
+
+def contrast(
+    module: Any,
+    images: Tensor,
+    texts: Tensor,
+    config: ObjectiveConfig,
+    *,
+    ids: Tensor | None,
+    labels: Tensor | None,
+    group: ProcessGroup | None = None,
+) -> Tensor:
+    """Return the configured loss between images and texts, unit vectors [B, E]."""
+    ids = ids if config.duplicates else None
+    scale = module.logit_scale
+    if config.name == "sigmoid":
+        return objectives.sigmoid(
+            images,
+            texts,
+            scale,
+            module.logit_bias,
+            image_ids=ids,
+            group=group,
+            chunk=config.chunk,
+        )
+    if config.name == "unicl":
+        assert labels is not None
+        return objectives.unicl(images, texts, scale, labels, group=group, chunk=config.chunk)
+    return objectives.info_nce(
+        images,
+        texts,
+        scale,
+        image_ids=ids,
+        label_smoothing=config.label_smoothing,
+        group=group,
+        chunk=config.chunk,
+    )
+
+
+def prepare(model: Model, config: TrainConfig) -> None:
+    """Choose which weights move, and add what only training has."""
+    module = model.module.requires_grad_(True)
+    if config.tune.lora:
+        add_lora(module, config.tune.lora)
+    freeze(module, config.tune.freeze)
+    bias = getattr(module, "logit_bias", None)
+    if config.objective.name != "sigmoid" and isinstance(bias, Tensor):
+        bias.requires_grad_(False)  # no other loss reads it
+    if config.objective.views:
+        with torch.random.fork_rng():
+            torch.manual_seed(config.seed)
+            spec = model.processor.image
+            with torch.no_grad():
+                blank = torch.zeros(1, 3, *spec.size, device=model.device)
+                width = module.pool_image(blank).shape[1]  # type: ignore[operator]
+            module.add_module(HEAD, ViewHead(width).to(model.device))
+    if not any(p.requires_grad for p in module.parameters()):
+        raise UsageError(f"freezing {config.tune.freeze} leaves nothing to train")
+
+
+def export(model: Model, folder: Path, weights: Mapping[str, Tensor]) -> None:
+    """Write a state dict of the model as what `seesay.load` reads: a checkpoint, or an adapter."""
+    from seesay.checkpoints.empty import build_empty
+    from seesay.checkpoints.native import filling
+
+    kept = {name: w for name, w in weights.items() if not name.startswith(f"{HEAD}.")}
+    if hasattr(model.module, "peft_config"):
+        save_adapter(model, folder, tensors=kept)
+        return
+    module, _ = build_empty(model.family, model.config, folder, len(kept))
+    module.load_state_dict(kept, assign=True)
+    filling(model.family, model.config, model.processor, module, name=model.name)(folder)
+
+
+def _evaluation(
+    model: Model, dataset: Dataset | None, config: TrainConfig, world: World, forward: Any
+) -> Any:
+    if dataset is None:
+        return None
+
+    def evaluate() -> dict[str, float]:
+        from seesay.evaluate import retrieval, zeroshot
+
+        measure: Any = retrieval if config.evaluate.task == "retrieval" else zeroshot
+        told = {} if config.evaluate.task == "zeroshot" else {"examples": False}
+        precision = autocast(config, world.device)
+        with unsharded(forward), precision():
+            report = measure(model, dataset, limit=config.evaluate.limit, resamples=0, **told)
+        return {name: float(value) for name, value in report.metrics.items()}
+
+    return evaluate
+
+
+def _metric(config: TrainConfig) -> str:
+    return "mean_recall" if config.evaluate.task == "retrieval" else "top1"
+
+
+def _check(model: Model, dataset: Dataset, config: TrainConfig) -> None:
+    module, chosen = model.module, config.objective
+    if chosen.name == "sigmoid" and not hasattr(module, "logit_bias"):
+        raise UsageError(
+            f"{model.name} has no logit_bias, which the sigmoid loss needs",
+            "objective.name=info_nce, or a model that was made for it",
+        )
+    if (config.tune.cache or chosen.views) and not isinstance(module, PooledEncoder):
+        raise UsageError(f"the features of {model.name} cannot be had before their projection")
+    if "text" in config.tune.cache and not all(map(dataset.text_count, range(len(dataset)))):
+        raise UsageError("pictures without captions have no text features to keep")
+    if chosen.views and "image" in config.tune.cache:
+        raise UsageError("views are other pictures every time: their features cannot be kept")

@@ -1,0 +1,165 @@
+"""A whole run: from a configuration to a folder with a trained model in it.
+
+RUN/config.json     the configuration; `seesay train RUN/config.json` runs it again
+RUN/run.json        what it ran on: data, model, versions, hardware
+RUN/metrics.jsonl, RUN/curves.png
+RUN/best, RUN/last  what `seesay.load(RUN)` reads, the best where it was measured
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import math
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from seesay.checkpoints.files import write_json
+from seesay.config import to_dict
+from seesay.errors import StorageError, UsageError
+from seesay.train.config import TrainConfig, read_config
+from seesay.train.loop import Outcome, fit
+from seesay.train.parallel import World, joined
+from seesay.train.state import Checkpoints
+
+if TYPE_CHECKING:
+    from seesay.data.record import Dataset
+    from seesay.model import Model
+
+_log = logging.getLogger("seesay")
+CONFIG, RECORD = "config.json", "run.json"
+HARMLESS = ("save_every", "tensorboard", "wandb")
+"""Settings that may change when a run is resumed: they decide nothing about its weights."""
+
+
+def run(
+    config: TrainConfig,
+    folder: str | os.PathLike[str],
+    *,
+    resume: str = "auto",
+    device: str = "auto",
+    quiet: bool = False,
+) -> Outcome:
+    """Train what a configuration says, in this process or with those that torchrun started.
+
+    Args:
+        config: From a recipe.
+        folder: The run; made when it is not there.
+        resume: "auto" goes on with what is in the folder, "never" refuses a folder that holds a
+            run, and a path goes on from that checkpoint, whatever its configuration was.
+        device: "auto" is the GPU when there is one.
+        quiet: Show no progress.
+
+    Raises:
+        UsageError: The configuration cannot be, or is another than that of the run in the folder.
+        InputError: The data cannot be trained on.
+        Diverged, CheckpointError, StorageError: See `fit`.
+    """
+    place = Path(folder)
+    source = _source(config, place, resume)
+    with joined(device) as world:
+        if config.objective.name == "probe":
+            from seesay.train.probe import probe as build
+        else:
+            from seesay.train.contrastive import contrastive as build
+        model = _model(config, world)
+        dataset, evaluation = _data(config, world)
+        caches = Path(os.environ.get("SEESAY_CACHE", place / "features"))
+        learner = build(model, dataset, config, world, caches, evaluation)
+        steps = config.steps or math.ceil((config.epochs or 1) * (learner.steps_per_epoch or 1))
+        if world.rank == 0:
+            _describe(config, place, model, dataset, steps)
+        resolved = dataclasses.replace(config, steps=steps, epochs=None)
+        return fit(learner, resolved, place, world=world, resume=source, quiet=quiet)
+
+
+def _source(config: TrainConfig, folder: Path, resume: str) -> Path | None:
+    """Return the checkpoint to go on from, or None to begin."""
+    last = Checkpoints(folder).last()
+    if resume not in ("auto", "never"):
+        path = Path(resume)
+        found = path if (path / "training.pt").is_file() else Checkpoints(path).last()
+        if found is None:
+            raise UsageError(f"{resume} holds no checkpoint to resume from")
+        return found
+    if last is None:
+        return None
+    if resume == "never":
+        raise UsageError(f"{folder} holds a run already", "another --out, or --resume auto")
+    before = read_config(folder / CONFIG)
+    differing = [
+        f.name
+        for f in dataclasses.fields(config)
+        if f.name not in HARMLESS and getattr(config, f.name) != getattr(before, f.name)
+    ]
+    if differing:
+        raise UsageError(
+            f"{folder} holds a run with other settings: {', '.join(differing)}",
+            f"--resume {folder}/last with another --out goes on from its weights and its step",
+        )
+    return last
+
+
+def _model(config: TrainConfig, world: World) -> Model:
+    """Return the model to train, in fp32."""
+    from seesay.model import create, load
+
+    if not config.model:
+        raise UsageError("which model?", "--model NAME, or --set model=NAME")
+    if config.init == "random":
+        return create(config.model, seed=config.seed, device=world.device)
+    return load(config.model, device=world.device, dtype="float32")
+
+
+def _data(config: TrainConfig, world: World) -> tuple[Dataset, Dataset | None]:
+    """Open and check the data: what is bad about it is told before the first step."""
+    from seesay.data import open_dataset
+    from seesay.data.check import check
+
+    told = config.data
+    if not told.path:
+        raise UsageError("which data?", "--data PATH, or --set data.path=PATH")
+    dataset = open_dataset(
+        told.path,
+        split=told.split,
+        image_column=told.image_column,
+        text_column=told.text_column,
+        label_column=told.label_column,
+    )
+    findings = check(dataset)
+    if told.on_missing == "error" and (error := findings.error()) is not None:
+        raise error
+    if findings.stopping:
+        dataset = dataset.select(findings.good_rows())
+        if world.rank == 0:
+            _log.warning("%s: left out %d bad rows", told.path, len(findings.stopping))
+    if not len(dataset):
+        raise UsageError(f"{told.path} has no row to train on")
+    if not config.evaluate.path:
+        return dataset, None
+    return dataset, open_dataset(config.evaluate.path, split=config.evaluate.split)
+
+
+def _describe(
+    config: TrainConfig, folder: Path, model: Model, dataset: Dataset, steps: int
+) -> None:
+    """Write what runs, and what it runs on."""
+    from seesay.evaluate.stamp import dataset_stamp, machine, model_stamp
+    from seesay.train.freeze import trainable
+
+    record: dict[str, Any] = {
+        "steps": steps,
+        "parameters": trainable(model.module)._asdict(),
+        "model": model_stamp(model),
+        "data": dataset_stamp(dataset),
+        "machine": machine(),
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in ((CONFIG, to_dict(config)), (RECORD, record)):
+            write_json(folder / f".{name}", json.loads(json.dumps(content)))
+            os.replace(folder / f".{name}", folder / name)
+    except OSError as error:
+        raise StorageError(f"{folder} cannot be written ({error.strerror})") from None
