@@ -48,7 +48,7 @@ def lit() -> TrainConfig:
         optim=OptimConfig(lr=3e-4, weight_decay=0.1),
         schedule=ScheduleConfig(warmup=50),
         data=DataConfig(batch_size=256),
-        tune=TuneConfig(freeze=("image*",), cache=("image",)),
+        tune=TuneConfig(freeze=("image",), cache=("image",)),
     )
 
 

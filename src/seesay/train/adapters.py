@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,14 +20,17 @@ from seesay.checkpoints.adapter import BASE, CONFIG, DIGEST, PREFIX, WEIGHTS, in
 from seesay.checkpoints.files import tensor_digest, write_json
 from seesay.checkpoints.native import write_folder
 from seesay.errors import UsageError, nearest
+from seesay.registry import variants
 from seesay.train.freeze import Trainable, matching, trainable
 
 if TYPE_CHECKING:
     from seesay.model import Model
     from seesay.train.config import LoraConfig
 
-ADDED = re.compile(r"\.(lora_\w+|base_layer)\b")
+_ADDED = re.compile(r"\.(lora_\w+|base_layer)\b")
 """In the name of what peft put into a module."""
+_UPDATE = re.compile(r"(\.lora_[AB])\.default\.")
+"""In the name of an update's matrix."""
 
 
 def add_lora(module: nn.Module, config: LoraConfig) -> Trainable:
@@ -87,16 +90,16 @@ def save_adapter(
     if not hasattr(module, "peft_config") or not trainable(module).trained:
         raise UsageError("there is no adapter in training to save", "add_lora makes one")
     values = module.state_dict() if tensors is None else tensors
-    whole = _whole_modules(module)
-    names = [name for name, p in module.named_parameters() if p.requires_grad]
-    # a module that peft saves whole is saved with its buffers
-    names += [n for n in module.state_dict() if n.rpartition(".")[0] in whole and n not in names]
+    moving = {name for name, p in module.named_parameters() if p.requires_grad}
+    whole = _whole_modules(module, moving & values.keys())
+    # all of every update, since what is frozen of one began at random; and the running statistics
+    # of what is trained
+    still = {name for name, p in module.named_parameters() if not p.requires_grad}
+    owners = {name.rpartition(".")[0] for name in moving}
     kept = {
-        PREFIX + re.sub(r"(\.lora_[AB])\.default\.", r"\1.", name): values[name]
-        .detach()
-        .cpu()
-        .contiguous()
-        for name in names
+        PREFIX + _UPDATE.sub(r"\1.", name): value.detach().cpu().contiguous()
+        for name, value in values.items()
+        if _UPDATE.search(name) or (name not in still and name.rpartition(".")[0] in owners)
     }
     config = module.peft_config["default"].to_dict() | {
         "base_model_name_or_path": _lasting(model.name),
@@ -131,7 +134,7 @@ def _targets(module: nn.Module, targets: tuple[str, ...]) -> list[str]:
     return [name for name in linear if name in found]
 
 
-def _whole_modules(module: nn.Module) -> set[str]:
+def _whole_modules(module: nn.Module, moving: Set[str]) -> set[str]:
     """Return the names of the modules that peft is told to load whole.
 
     All that is trained besides the updates is saved under its own name, and peft puts a lone
@@ -141,8 +144,8 @@ def _whole_modules(module: nn.Module) -> set[str]:
     names = [name for name, _ in module.named_modules()]
     found = set()
     for name, part in module.named_modules():
-        own = [p.requires_grad for p in part.parameters(recurse=False)]
-        if own and all(own) and not ADDED.search(name) and name:
+        own = {f"{name}.{key}" for key, _ in part.named_parameters(recurse=False)}
+        if own and own <= moving and not _ADDED.search(name):
             alone = sum(other.endswith(name) for other in names) == 1
             found |= {name} if alone else set()
     return found
@@ -150,4 +153,7 @@ def _whole_modules(module: nn.Module) -> set[str]:
 
 def _lasting(name: str) -> str:
     """Return a model's name so that it means the same elsewhere: paths become absolute."""
-    return os.path.abspath(name) if os.path.exists(name) else name
+    path = os.path.expanduser(name)
+    known = [v for key, (_, v) in variants().items() if name in (key, v.hub)]
+    built_in = any(variant.weights is not None for variant in known)
+    return os.path.abspath(path) if os.path.exists(path) and not built_in else name

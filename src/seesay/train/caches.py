@@ -15,29 +15,27 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+from torch import Tensor
 
 from seesay.checkpoints.files import tensor_digest
 from seesay.config import to_dict
 from seesay.errors import UsageError
-from seesay.index.lock import WriterLock
-from seesay.train.featurestore import KEY, FeatureStore, Keys
-from seesay.train.picturekeys import digest, picture_keys
+from seesay.evaluate.encode import at_rest
+from seesay.train.featurestore import KEY, FeatureStore, Keys, alone
+from seesay.train.picturekeys import digest, first_of_each, picture_keys
+from seesay.train.reach import Tower, tower_weights
 
 if TYPE_CHECKING:
     from seesay.data.record import Dataset
     from seesay.model import Model
 
-Tower = Literal["image", "text"]
 FORMAT = 1
 """Counts changes of what pooled features are; a higher one makes all be computed again."""
 FLUSH_SECONDS = 20.0
@@ -86,7 +84,7 @@ def cached_features(
 ) -> Features:
     """Return the pooled features of a dataset, computing those that are not kept yet.
 
-    Of several processes one goes first and computes; the others find everything there.
+    Of several processes the first to come computes; the others wait, and find everything there.
 
     Args:
         model: Everything that `pool_image` or `pool_text` reads must be frozen.
@@ -102,8 +100,7 @@ def cached_features(
         UsageError: Part of the tower is trained, or pictures are augmented: there is nothing
             constant to keep.
         InputError: A picture cannot be read. What was computed before it is kept.
-        StorageError: The folder cannot be written, or another process writes it. What was there
-            before is still there.
+        StorageError: The folder cannot be written. What was there before is still there.
     """
     if tower == "image" and augment != "none":
         raise UsageError(
@@ -111,7 +108,6 @@ def cached_features(
             'augment="none", or no cache of the image tower',
         )
     place = Path(folder)
-    place.mkdir(parents=True, exist_ok=True)
     key, width = _identify(model, tower, bf16)
     if tower == "image":
         keys, starts = picture_keys(dataset, place), np.arange(len(dataset))
@@ -119,13 +115,13 @@ def cached_features(
         keys, starts = _text_keys(dataset)
     store = FeatureStore(place / f"{tower}-{key[:16]}", width)
     if (store.find(keys) < 0).any():
-        with WriterLock(store.folder):
-            # another process may have added rows since
+        with alone(store.folder):
+            # whoever went first may have added them
             store = FeatureStore(store.folder, width)
             missing = np.flatnonzero(store.find(keys) < 0)
-            missing = missing[np.unique(keys[missing], return_index=True)[1]]
+            missing = missing[first_of_each(keys[missing])]
             batches = _image_batches if tower == "image" else _text_batches
-            with _evaluating(model.module), torch.inference_mode():
+            with at_rest(model), torch.inference_mode():
                 read = batches(model, dataset, missing, starts, batch_size)
                 _fill(store, keys, _pooled(model, tower, bf16, read), len(missing), progress)
     return Features(store, store.find(keys), starts)
@@ -234,17 +230,9 @@ def _identify(model: Model, tower: Tower, bf16: bool) -> tuple[str, int]:
     Raises:
         UsageError: A parameter that the tower reads is trained.
     """
-    if tower == "image":
-        example: Any = torch.zeros(1, 3, *model.processor.image.size)
-    else:
-        example = model.processor.texts(["a"])
-    with _Watch() as watch, _evaluating(model.module), torch.no_grad():
-        width = _pool(model, tower, bf16, example).shape[1]
-    trained = [
-        name
-        for name, parameter in model.module.named_parameters()
-        if parameter.requires_grad and id(parameter) in watch.read
-    ]
+    names, width = tower_weights(model, tower)
+    trained = [name for name, p in model.module.named_parameters() if p.requires_grad]
+    trained = [name for name in names if name in trained]
     if trained:
         more = f" and {len(trained) - 5} more" if len(trained) > 5 else ""
         raise UsageError(
@@ -252,51 +240,16 @@ def _identify(model: Model, tower: Tower, bf16: bool) -> tuple[str, int]:
             f"{', '.join(trained[:5])}{more}",
             f"freeze them, or no cache of the {tower} tower",
         )
-    tensors = model.module.state_dict(keep_vars=True)
+    tensors = model.module.state_dict()
     told = {
         "format": FORMAT,
         "family": model.family.name,
         "config": to_dict(model.config),
         "settings": model.processor.settings(),
         "dtype": f"{model.dtype}, bf16={bf16}",
-        "weights": tensor_digest({n: t for n, t in tensors.items() if id(t) in watch.read}),
+        "weights": tensor_digest({name: tensors[name] for name in names}),
     }
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest(), width
-
-
-class _Watch(TorchFunctionMode):
-    """Notes which tensors are computed with; asking for a shape or a type is not computing."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.read: set[int] = set()
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        if getattr(func, "__name__", "") != "__get__":
-            self._note(args)
-            self._note(tuple((kwargs or {}).values()))
-        return func(*args, **(kwargs or {}))
-
-    def _note(self, values: Any) -> None:
-        for value in values:
-            if isinstance(value, Tensor):
-                self.read.add(id(value))
-            elif isinstance(value, (list, tuple)):
-                self._note(value)
-
-
-@contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    """Switch to evaluation mode, and what was in training mode back afterwards."""
-    training = [part for part in module.modules() if part.training]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part in training:
-            part.training = True
 
 
 def _ahead(function: Callable[[T], R], items: Sequence[T], count: int) -> Iterator[R]:

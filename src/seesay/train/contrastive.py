@@ -23,6 +23,7 @@ from seesay.train.config import ObjectiveConfig, TrainConfig
 from seesay.train.freeze import freeze, training_mode
 from seesay.train.loop import Learner, autocast
 from seesay.train.parallel import World, spread, unsharded, unsynchronised
+from seesay.train.reach import chosen, tower_weights
 from seesay.train.towers import HEAD, Inputs, Towers, ViewHead
 
 if TYPE_CHECKING:
@@ -149,13 +150,15 @@ class Steps:
             return value
 
         inputs = self._inputs(batch).to(self.world.device)
-        size = self.config.data.micro_batch or max(1, len(batch.rows))
-        told["loss"] = gradcache.backward(
-            features,
-            inputs.split(size),
-            loss,
-            no_sync=lambda: unsynchronised(self.forward),
-        )
+        size = self.config.data.micro_batch
+        if size is None:  # every process decides alike, however many rows it has
+            value = loss(*features(inputs))
+            value.backward()  # type: ignore[no-untyped-call]
+            told["loss"] = value.detach()
+        else:
+            told["loss"] = gradcache.backward(
+                features, inputs.split(size), loss, no_sync=lambda: unsynchronised(self.forward)
+            )
         return told
 
     def _inputs(self, batch: Batch) -> Inputs:
@@ -172,10 +175,10 @@ class Steps:
         # pictures without a text have a part in the loss between views alone
         said = torch.tensor(batch.captions, device=images.device) >= 0
         images, texts = images[said], texts[said]
-        group, chosen = self.world.group, self.config.objective
         ids = batch.image_ids.to(images.device)[said]
         labels = batch.labels.to(images.device)[said]
-        return contrast(self.module, images, texts, chosen, ids=ids, labels=labels, group=group)
+        kind, group = self.config.objective, self.world.group
+        return contrast(self.module, images, texts, kind, ids=ids, labels=labels, group=group)
 
     @torch.no_grad()
     def clamp(self) -> None:
@@ -225,17 +228,14 @@ def prepare(model: Model, config: TrainConfig) -> None:
     module = model.module.requires_grad_(True)
     if config.tune.lora:
         add_lora(module, config.tune.lora)
-    freeze(module, config.tune.freeze)
+    freeze(module, chosen(model, config.tune.freeze))
     bias = getattr(module, "logit_bias", None)
     if config.objective.name != "sigmoid" and isinstance(bias, Tensor):
         bias.requires_grad_(False)  # no other loss reads it
     if config.objective.views:
         with torch.random.fork_rng():
             torch.manual_seed(config.seed)
-            spec = model.processor.image
-            with torch.no_grad():
-                blank = torch.zeros(1, 3, *spec.size, device=model.device)
-                width = module.pool_image(blank).shape[1]  # type: ignore[operator]
+            width = tower_weights(model, "image")[1]
             module.add_module(HEAD, ViewHead(width).to(model.device))
     if not any(p.requires_grad for p in module.parameters()):
         raise UsageError(f"freezing {config.tune.freeze} leaves nothing to train")
@@ -279,15 +279,15 @@ def _metric(config: TrainConfig) -> str:
 
 
 def _check(model: Model, dataset: Dataset, config: TrainConfig) -> None:
-    module, chosen = model.module, config.objective
-    if chosen.name == "sigmoid" and not hasattr(module, "logit_bias"):
+    module, objective = model.module, config.objective
+    if objective.name == "sigmoid" and not hasattr(module, "logit_bias"):
         raise UsageError(
             f"{model.name} has no logit_bias, which the sigmoid loss needs",
             "objective.name=info_nce, or a model that was made for it",
         )
-    if (config.tune.cache or chosen.views) and not isinstance(module, PooledEncoder):
+    if (config.tune.cache or objective.views) and not isinstance(module, PooledEncoder):
         raise UsageError(f"the features of {model.name} cannot be had before their projection")
     if "text" in config.tune.cache and not all(map(dataset.text_count, range(len(dataset)))):
         raise UsageError("pictures without captions have no text features to keep")
-    if chosen.views and "image" in config.tune.cache:
+    if objective.views and "image" in config.tune.cache:
         raise UsageError("views are other pictures every time: their features cannot be kept")

@@ -13,8 +13,9 @@ import json
 import logging
 import os
 import zlib
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -131,6 +132,8 @@ class FeatureStore:
                 blocks.append(block)
         except (ValueError, TypeError):
             whole = False
+        if path.is_file() and not whole:
+            _log.warning("%s is damaged: rows it does not tell of will be computed again", path)
         return blocks, whole
 
     def _rewrite_journal(self) -> None:
@@ -168,6 +171,33 @@ class FeatureStore:
         self._places = places[order]
         found: Keys = keys[order]
         return found
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Let one process at a time do what follows with a folder; the others wait.
+
+    The kernel lets the next one in when a process ends, however it ends.
+
+    Raises:
+        StorageError: The folder cannot be written.
+    """
+    import fcntl  # POSIX alone; so is training on several processes
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        raise StorageError(f"{folder} cannot be written ({error.strerror})") from None
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            _log.info("another process is computing features in %s: waiting for it", folder)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _line(told: dict[str, int]) -> bytes:

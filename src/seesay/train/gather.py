@@ -124,26 +124,30 @@ def ring_sum(loss: BlockLoss, block: Tensor, own: Sequence[Tensor], among: Share
     """
     if among.group is None:
         return loss(block, 0, *own)
-    total = _RingSum.apply(loss, among, block, *own)  # type: ignore[no-untyped-call]
+    learning = torch.is_grad_enabled()
+    total = _RingSum.apply(loss, among, learning, block, *own)  # type: ignore[no-untyped-call]
     return cast("Tensor", total)
 
 
 class _RingSum(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, loss: BlockLoss, among: Share, block: Tensor, *own: Tensor) -> Tensor:
-        wanted = ctx.needs_input_grad[2:]
-        learning = any(wanted)
+    def forward(
+        ctx: Any, loss: BlockLoss, among: Share, learning: bool, block: Tensor, *own: Tensor
+    ) -> Tensor:
+        needed = ctx.needs_input_grad[3:]
+        learning = learning and any(needed)
         leaves = [
-            tensor.detach().requires_grad_(needed)
-            for tensor, needed in zip(own, wanted[1:], strict=True)
+            tensor.detach().requires_grad_(learning and needs)
+            for tensor, needs in zip(own, needed[1:], strict=True)
         ]
         block, gradient = block.detach(), torch.zeros_like(block)
         total = torch.zeros((), dtype=block.dtype, device=block.device)
         for hop in range(among.world):
             source = (among.rank - hop) % among.world
+            visitor = block.detach().requires_grad_(learning)
             with torch.set_grad_enabled(learning):
-                visitor = block.detach().requires_grad_(learning)
                 value = loss(visitor, source, *leaves)
+            total += value.detach()
             if learning:
                 value.backward()  # type: ignore[no-untyped-call]
                 assert visitor.grad is not None
@@ -151,17 +155,17 @@ class _RingSum(torch.autograd.Function):
                 gradient = _pass_on(gradient + visitor.grad, source, among)
             if hop + 1 < among.world:
                 block = _pass_on(block, source, among)
-            total = total + value.detach()
         gradients = [gradient, *(leaf.grad for leaf in leaves)]
         ctx.save_for_backward(
-            *(g if needed else None for g, needed in zip(gradients, wanted, strict=True))
+            *(g if needs else None for g, needs in zip(gradients, needed, strict=True))
         )
         return total
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        return None, None, *(None if g is None else upstream * g for g in ctx.saved_tensors)
+        gradients = (None if g is None else upstream * g for g in ctx.saved_tensors)
+        return None, None, None, *gradients
 
 
 def _pass_on(block: Tensor, source: int, among: Share) -> Tensor:

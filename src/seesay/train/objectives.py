@@ -15,6 +15,7 @@ They compute in float32 under autocast too, and in float64 when given that.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -47,9 +48,9 @@ def info_nce(
     texts match one image, `image_ids` or `positives` say so, and the target is spread evenly over
     the matches. Label smoothing e makes it (1 - e) target + e/N, over all pairs, the matches too.
 
-    Paper: arXiv 2103.00020, figure 3; targets by image id: arXiv 2301.12597, as fine-tuned for
-        retrieval.
-    Reference: open_clip, src/open_clip/loss.py, ClipLoss with local_loss and gather_with_grad.
+    Paper: arXiv 2103.00020, figure 3.
+    Reference: open_clip, src/open_clip/loss.py, ClipLoss with local_loss and gather_with_grad;
+        targets by image id: LAVIS, lavis/models/blip2_models/blip2_qformer.py.
     Differs: several matches, ranks of different sizes, linear memory.
 
     Args:
@@ -85,7 +86,7 @@ def unicl(
     logit_scale: Tensor,
     labels: Tensor,
     *,
-    reduction: str = "mean",
+    reduction: Literal["mean", "sum"] = "mean",
     group: ProcessGroup | None = None,
     chunk: int | None = None,
 ) -> Tensor:
@@ -139,7 +140,7 @@ def sigmoid(
     match and -1 otherwise. No row needs to know the others, so with a group the texts travel from
     rank to rank: none ever has more of them than its own, one visiting block and its successor.
 
-    Paper: arXiv 2303.15343, equation 1 and section 3.3.
+    Paper: arXiv 2303.15343, sections 3.2 and 3.3.
     Reference: google-research/big_vision, trainers/proj/image_text/siglip.py.
     Differs: several matches by image id, ranks of different sizes; the gradients of the texts
         travel with them.

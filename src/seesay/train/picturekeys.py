@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from seesay.data.record import Cell, Member
 from seesay.errors import StorageError
 from seesay.index.scan import SETTLED_NS, look
-from seesay.train.featurestore import KEY, Keys
+from seesay.train.featurestore import KEY, Keys, alone
 
 if TYPE_CHECKING:
     from seesay.data.record import Dataset
@@ -38,6 +38,12 @@ def digest(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()[:16]
 
 
+def first_of_each(keys: Keys) -> NDArray[np.int64]:
+    """Return where each different key is for the first time, in the order of the keys."""
+    found: NDArray[np.int64] = np.sort(np.unique(keys, return_index=True)[1])
+    return found
+
+
 def picture_keys(dataset: Dataset, folder: Path) -> Keys:
     """Return the key of every record's picture, [N].
 
@@ -49,22 +55,30 @@ def picture_keys(dataset: Dataset, folder: Path) -> Keys:
         InputError: A picture cannot be read.
         StorageError: The table cannot be written.
     """
-    table = _read_table(folder / TABLE)
     states = _states(dataset)
+    table = _read_table(folder / TABLE)
     named = states != b""
+    if not np.isin(states[named], table["state"]).all():
+        with alone(folder):
+            table = _grow(_read_table(folder / TABLE), dataset, states, folder / TABLE)
     keys = np.zeros(len(dataset), dtype=KEY)
+    keys[named] = table["key"][np.searchsorted(table["state"], states[named])]
     keys[~named] = _read(dataset, np.flatnonzero(~named))
-    rows = np.flatnonzero(named & ~np.isin(states, table["state"]))
-    rows = rows[np.unique(states[rows], return_index=True)[1]]
+    return keys
+
+
+def _grow(table: NDArray[Any], dataset: Dataset, states: Keys, path: Path) -> NDArray[Any]:
+    """Read the pictures whose states the table lacks; return the table with them, and write it."""
+    rows = np.flatnonzero((states != b"") & ~np.isin(states, table["state"]))
+    rows = rows[first_of_each(states[rows])]
     for start in range(0, len(rows), CHUNK):
         some = rows[start : start + CHUNK]
         added = np.empty(len(some), table.dtype)
         added["state"], added["key"] = states[some], _read(dataset, some)
         table = np.concatenate([table, added])
         table = table[np.argsort(table["state"])]
-        _write_table(folder / TABLE, table)
-    keys[named] = table["key"][np.searchsorted(table["state"], states[named])]
-    return keys
+        _write_table(path, table)
+    return table
 
 
 def _states(dataset: Dataset) -> Keys:

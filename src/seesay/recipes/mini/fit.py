@@ -20,7 +20,7 @@ from seesay.recipes.mini.drawings import Drawing
 from seesay.recipes.mini.embed import published_trunk, wanted
 from seesay.recipes.mini.render import KINDS
 from seesay.recipes.mini.sources import SOURCES
-from seesay.train.objectives import contrastive
+from seesay.train.objectives import info_nce
 
 
 @dataclass
@@ -132,7 +132,8 @@ def sight_loss(model: Mini, batch: Batch) -> Tensor:
     """Return the contrastive loss of the sight head and the text tower on a batch."""
     seen = F.normalize(model.sight(batch.features).float(), dim=-1)
     said = model.embed_text(batch.ids, batch.mask)
-    return contrastive(seen, said, model.logit_scale.clamp(max=4.6), batch.positives)
+    scale = model.logit_scale.clamp(max=4.6)
+    return info_nce(seen, said, scale, positives=batch.positives)
 
 
 class ImaginedData:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TypeVar
 
 import torch
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
+from torch import Tensor, nn
 
 from seesay.families.mini.configs import MiniConfig, mini
 from seesay.families.mini.model import Mini
@@ -17,16 +21,39 @@ from seesay.recipes.mini import corpus, distil, evaluate, fit
 from seesay.recipes.mini.embed import embed_all, load_trunk
 from seesay.recipes.mini.export import export
 from seesay.recipes.mini.sources import fetch
-from seesay.train.loop import TrainConfig
-from seesay.train.loop import fit as train
+from seesay.train import loop
+from seesay.train.config import LoopConfig, OptimConfig, ScheduleConfig
+from seesay.train.state import Checkpoints
 
-BAG = TrainConfig(steps=2500, lr=3e-3, warmup=100, weight_decay=0.01)
+Batch = TypeVar("Batch")
+
+
+def _stage(
+    steps: int,
+    *,
+    lr: float,
+    warmup: int,
+    weight_decay: float,
+    bf16: bool = True,
+    ema: float | None = None,
+) -> LoopConfig:
+    return LoopConfig(
+        steps=steps,
+        precision="bf16" if bf16 else "fp32",
+        optim=OptimConfig(lr=lr, weight_decay=weight_decay),
+        schedule=ScheduleConfig(warmup=warmup, end=0.02),
+        ema=ema,
+        save_every=250,
+    )
+
+
+BAG = _stage(2500, lr=3e-3, warmup=100, weight_decay=0.01, bf16=False)
 """Text tower without blocks: the mean of its tokens. Cheap, and most of the way."""
-DEEP = TrainConfig(steps=2000, lr=1e-3, warmup=100, weight_decay=0.01, bf16=True)
+DEEP = _stage(2000, lr=1e-3, warmup=100, weight_decay=0.01)
 """Text tower with its blocks, from there."""
-SIGHT = TrainConfig(steps=500, lr=1e-3, warmup=50, weight_decay=0.1, bf16=True)
+SIGHT = _stage(500, lr=1e-3, warmup=50, weight_decay=0.1)
 """Sight head, text tower as it is."""
-JOINT = TrainConfig(steps=700, lr=5e-4, warmup=50, weight_decay=0.05, bf16=True, save_every=100)
+JOINT = _stage(700, lr=5e-4, warmup=50, weight_decay=0.05)
 """Sight head and text tower together."""
 
 NEAR, FAR, LIMIT = 4.0, 0.7, 1.3
@@ -49,6 +76,29 @@ def tokenizer(work: Path, parts: dict[str, list[corpus.Pair]], config: MiniConfi
         path.parent.mkdir(parents=True, exist_ok=True)
         distil.train_tokenizer(parts, config.text.vocab_size).save(str(path))
     return Tokenizer.from_file(str(path))
+
+
+WEIGHTS = "weights.safetensors"
+
+
+def train(
+    module: nn.Module,
+    batch: Callable[[int], Batch],
+    loss: Callable[[Batch], Tensor],
+    config: LoopConfig,
+    folder: Path,
+) -> None:
+    """Train a part of the model, going on where it was stopped, and leave it at the end's weights.
+
+    With a running mean those are the mean's.
+    """
+
+    def keep(to: Path, weights: Mapping[str, Tensor]) -> None:
+        save_file(dict(weights), to / WEIGHTS)
+
+    learner = loop.Learner(module, batch, loop.plain(loss, config), export=keep)
+    loop.fit(learner, config, folder, resume=Checkpoints(folder).last())
+    module.load_state_dict(load_file(folder / "last" / WEIGHTS))
 
 
 def text_tower(work: Path, config: MiniConfig) -> TextTower:
