@@ -181,7 +181,7 @@ def test_wherever_a_file_is_cut_no_row_is_wrong_and_all_can_be_had_again(
 def test_many_keys_are_looked_up_at_once(tmp_path: Path) -> None:
     keys = np.frombuffer(np.random.default_rng(0).bytes(1_600_000), "S16")
     store = FeatureStore(tmp_path, 1)
-    store.append(keys, np.arange(100_000)[:, None].astype(np.float16))
+    store.append(keys, (np.arange(100_000) % 1000)[:, None].astype(np.float16))
     began = time.perf_counter()
     assert (store.find(keys) == np.arange(100_000)).all()
     assert (store.find(keys[:5][::-1]) == np.arange(5)[::-1]).all()

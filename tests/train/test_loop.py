@@ -11,6 +11,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ from train.toy import CONFIG, Pair, build, eight, learner
 SCRIPT = Path(__file__).with_name("toy.py")
 
 
-def rows(folder: Path) -> list[dict[str, float]]:
+def rows(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
@@ -151,7 +152,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_whole(tmp_path: Path) -> None:
 
 
 def test_training_ends_when_nothing_gets_better_and_the_best_is_kept(tmp_path: Path) -> None:
-    figures = iter([0.1, 0.5, 0.4, 0.3, 0.6])
+    figures = iter([0.9, 0.1, 0.5, 0.4, 0.3, 0.6])  # the first is that of the untrained
     model = build()
     judged = learner(model)
     judged.evaluate = lambda: {"recall": next(figures)}
@@ -161,6 +162,8 @@ def test_training_ends_when_nothing_gets_better_and_the_best_is_kept(tmp_path: P
     assert read_state(tmp_path / "best")["outcome"]["step"] == 20
     assert read_state(tmp_path / "last")["outcome"]["step"] == 40
     assert len(list((tmp_path / "checkpoints").iterdir())) == 2
+    measured = [row["evaluation"]["recall"] for row in rows(tmp_path) if "evaluation" in row]
+    assert measured == [0.9, 0.1, 0.5, 0.4, 0.3]
 
 
 def test_an_unknown_metric_is_named_with_those_there_are() -> None:
@@ -184,7 +187,7 @@ def test_the_state_of_another_model_is_refused_by_name(whole: tuple[Path, Pair])
 
 
 def test_a_damaged_state_is_refused_and_nothing_in_it_is_run(tmp_path: Path) -> None:
-    (tmp_path / STATE).write_bytes(b"cos\nsystem\n(S'touch /tmp/never'\ntR.")
+    (tmp_path / STATE).write_bytes(b"cos\nsystem\n(S'touch never'\ntR.")
     with pytest.raises(CheckpointError, match="damaged"):
         read_state(tmp_path)
     with pytest.raises(CheckpointError, match="RUN/last"):

@@ -251,7 +251,7 @@ class Augmentation:
 
     def __call__(self, picture: Picture, spec: ImageSpec, rng: np.random.Generator) -> Tensor:
         """Return the augmented picture as normalised pixels [3, h, w]."""
-        return normalise(self.values(picture, spec, rng)[None], spec)[0]
+        return normalise(np.stack([self.values(picture, spec, rng)]), spec)[0]
 
 
 AUGMENTATIONS: dict[str, Augmentation | None] = {

@@ -85,7 +85,7 @@ class Findings:
         more = f"; and {len(stopping) - 3} more" if len(stopping) > 3 else ""
         return InputError(
             f"{self.dataset}: {len(stopping)} rows cannot be trained on: {shown}{more}",
-            "`seesay data check` lists them; on_missing=skip leaves them out",
+            "`seesay data check` lists them; data.on_missing=skip leaves them out",
         )
 
 

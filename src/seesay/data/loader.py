@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -92,6 +93,7 @@ class Loader:
 
     Raises:
         UsageError: No augmentation is called this.
+        InputError: A record has nothing to say, and `on_missing` is "error"; or none has.
     """
 
     def __init__(
@@ -130,6 +132,7 @@ class Loader:
         self.silent = silent
         self.prefetch = prefetch
         self.skipped: dict[int, str] = {}
+        self._refuse_mute()
         workers = min(8, os.cpu_count() or 1) if workers is None else workers
         self._pool = ThreadPoolExecutor(workers, "seesay-data") if workers and images else None
         self._pending: dict[int, list[Future[_Decoded | InputError]]] = {}
@@ -150,8 +153,7 @@ class Loader:
         """Return the batch of a step.
 
         Raises:
-            InputError: A record's picture cannot be read, or it has nothing to say, and
-                `on_missing` is "error"; names the record.
+            InputError: A record's picture cannot be read and `on_missing` is "error"; names it.
         """
         rows = self.order.batch(step)
         epoch = self.order.epoch(step)
@@ -260,6 +262,18 @@ class Loader:
 
     # -- texts -----------------------------------------------------------------------------------
 
+    def _refuse_mute(self) -> None:
+        """Raise, before the first step, for the first record that will have nothing to say."""
+        if self.text == "none":
+            return
+        data, named = self.dataset, len(self.dataset.classes or ())
+        told = (row for row in range(len(data)) if not data.text_count(row))
+        mute = [row for row in told if not (0 <= data.labels[row] < named)]
+        if self.silent:
+            mute = [row for row in mute if data.labels[row] >= 0]
+        if mute and (self.on_missing == "error" or len(mute) == len(data)):
+            record_texts(data[mute[0]], data.classes, self.templates)
+
     def _text(self, row: int, epoch: int) -> tuple[int, str]:
         """Which caption of a record is said, and what it says."""
         if self.text == "none":
@@ -306,7 +320,7 @@ def text_lengths(
         owners: list[int] = []
         for row in rows:
             record = dataset[row]
-            if record.texts or (record.label is not None and dataset.classes is not None):
+            with suppress(InputError):  # who has nothing to say has no length
                 found = record_texts(record, dataset.classes, templates)
                 texts += found
                 owners += [row] * len(found)

@@ -173,7 +173,7 @@ def _extend(more: _Extended, kind: bytes, file: BinaryIO, size: int) -> None:
             length, _, rest = data.partition(b" ")
             if not length.isdigit() or not 0 < int(length) <= len(data):
                 return
-            record = rest[: int(length) - len(length) - 1].rstrip(b"\n")
+            record = rest[: int(length) - len(length) - 1].removesuffix(b"\n")
             data = data[int(length) :]
             key, _, value = record.partition(b"=")
             if key == b"path":

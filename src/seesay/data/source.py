@@ -89,9 +89,12 @@ def open_dataset(
         separator=separator,
         root=root,
     )
-    for reader in READERS:
-        if reader.recognises(place):
-            return reader.read(place, options)
+    try:
+        for reader in READERS:
+            if reader.recognises(place):
+                return reader.read(place, options)
+    finally:
+        jsonl.forget_json()
     looked = "; ".join(reader.LOOKS_FOR for reader in READERS)
     if not os.path.lexists(place):
         hub_like = place.count("/") == 1 and not place.startswith((".", "/"))

@@ -39,7 +39,7 @@ def cra(
     batch_size: int = 256,
     progress: Progress = Silent,
 ) -> Report:
-    """Evaluate the retrieval of second captions by first captions; no picture is opened.
+    """Evaluate the retrieval of second captions by first captions; no picture is needed.
 
     Figures: cra, which is the recall at 1; r@5 and the others asked for; mean and median rank.
 
@@ -139,7 +139,7 @@ def _examples(
                 Example(
                     place(ranks, i, len(texts)),
                     [("caption", asked[i]), ("wanted", texts[second[i]])]
-                    + ([("first", texts[other])] if other != second[i] else []),
+                    + ([("found", texts[other])] if other != second[i] else []),
                     [("picture", rows[i])],
                 )
                 for i, other in zip(chosen.tolist(), found.tolist(), strict=True)

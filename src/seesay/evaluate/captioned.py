@@ -126,7 +126,7 @@ def draw(
 def words(text: str) -> list[str]:
     """Cut a text into lower-case words; a Chinese or Japanese character is one."""
     found = (word.strip(_PUNCTUATION) for word in _WORD.findall(text.lower()))
-    return [word for word in found if word]
+    return [word for word in found if any(char.isalnum() for char in word)]
 
 
 def _texts(record: Record) -> Sequence[str]:

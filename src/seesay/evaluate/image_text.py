@@ -66,7 +66,6 @@ def retrieval(
     seed: int = 0,
     resamples: int = 1000,
     batch_size: int = 32,
-    examples: bool = True,
     progress: Progress = Silent,
 ) -> Report:
     """Evaluate image-to-text and text-to-image retrieval.
@@ -84,7 +83,6 @@ def retrieval(
         seed: Decides what is drawn, and the samples of the intervals.
         resamples: Samples behind the confidence intervals; 0 for none.
         batch_size: Pictures encoded together.
-        examples: Whether to collect the worst and the best for the page.
         progress: Shows how far it is.
 
     Raises:
@@ -138,7 +136,7 @@ def retrieval(
             "captions_cut_off": truncated,
             "skipped": len(run.skipped),
         },
-        examples=dict(_examples(whole, images, texts, data)) if examples else None,
+        examples=dict(_examples(whole, images, texts, data)),
     )
 
 
@@ -241,4 +239,4 @@ def _examples(
 
 
 def _unless_same(wanted: T, found: T) -> list[tuple[str, T]]:
-    return [("wanted", wanted)] if wanted == found else [("wanted", wanted), ("first", found)]
+    return [("wanted", wanted)] if wanted == found else [("wanted", wanted), ("found", found)]

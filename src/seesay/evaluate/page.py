@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from seesay.errors import InputError
-from seesay.evaluate.report import shown
+from seesay.evaluate.report import label, shown
 from seesay.index.report_html import EDGE, document, escaped
 from seesay.index.thumbnails import data_uri, thumbnail
 from seesay.names import shown as one_line
@@ -35,8 +35,7 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 caption { padding: .6em 0; color: var(--soft); font-weight: 600; text-align: left; }
 th, td { padding: .3em 1.4em .3em 0; border-bottom: 1px solid var(--line); text-align: right; }
 th { color: var(--soft); font-size: .86em; font-weight: 500; }
-th:first-child, td:first-child { text-align: left; }
-td.text { text-align: left; overflow-wrap: anywhere; }
+.text { text-align: left; overflow-wrap: anywhere; }
 details { margin: 1.2em 1.6rem 0; }
 summary { cursor: pointer; color: var(--soft); font-weight: 600; }
 pre { margin: .6em 0; overflow-x: auto; white-space: pre-wrap; font-size: .86em; }
@@ -122,18 +121,17 @@ def _listing(table: Table) -> str:
     ]
     more = len(table.rows) - LISTED
     heading = table.heading + (f" (the first {LISTED} of {len(table.rows)})" if more > 0 else "")
-    return _table(heading, table.columns, rows)
+    return _table(heading, [label(name) for name in table.columns], rows)
 
 
-def _table(heading: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+def _table(heading: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     caption = f"<caption>{escaped(heading)}</caption>" if heading else ""
-    head = "".join(f"<th>{escaped(name)}</th>" for name in columns)
+    texts = [not i or any(_wordy(row[i]) for row in rows) for i in range(len(columns))]
+    kinds = [' class="text"' if text else "" for text in texts]
+    head = "".join(f"<th{k}>{escaped(name)}</th>" for k, name in zip(kinds, columns, strict=True))
     lines = "".join(
         "<tr>"
-        + "".join(
-            f'<td class="text">{_text(v)}</td>' if i and _wordy(v) else f"<td>{_text(str(v))}</td>"
-            for i, v in enumerate(row)
-        )
+        + "".join(f"<td{k}>{_text(str(v))}</td>" for k, v in zip(kinds, row, strict=True))
         + "</tr>\n"
         for row in rows
     )

@@ -23,8 +23,8 @@ Floats = NDArray[np.float64]
 TIE = 1e-6
 """Cosines closer than this are equal: float32 sums of products differ by as much."""
 
-BLOCK = (1024, 16384)
-"""Queries and items scored at once: 64 MiB of scores, however large the gallery is."""
+BLOCK = (512, 1024)
+"""Queries and items scored at once. Their scores, 2 MiB, are compared while still in the cache."""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -35,7 +36,7 @@ class Example:
 
     Attributes:
         title: What became of it: "rank 37 of 95".
-        lines: Name and text: ("caption", "a dog"), ("found first", "a cat").
+        lines: Name and text: ("caption", "a dog"), ("found", "a cat").
         pictures: Name and row of the dataset.
     """
 
@@ -220,7 +221,7 @@ class Evaluation:
 
 def label(key: str) -> str:
     """Return the name of a figure as people read it."""
-    return key.replace("_", " ").replace(" r@", " R@").replace("top1", "top-1")
+    return re.sub(r"\btop(?=\d)", "top-", re.sub(r"\br@", "R@", key.replace("_", " ")))
 
 
 def shown(key: str, value: float) -> str:

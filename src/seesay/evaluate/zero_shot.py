@@ -173,7 +173,7 @@ def _examples(
                 Example(
                     place(ranks, i, len(names)),
                     [("wanted", names[labels[i]])]
-                    + ([("first", names[first[i]])] if first[i] != labels[i] else []),
+                    + ([("found", names[first[i]])] if first[i] != labels[i] else []),
                     [("picture", rows[i])],
                 )
                 for i in chosen.tolist()

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from seesay.errors import UsageError, nearest
 from seesay.family import resolve
@@ -62,22 +63,33 @@ def source(name: str) -> str:
     Raises:
         UsageError: There is no such recipe.
     """
-    from pprint import pformat
-
     if name not in RECIPES:
         raise UsageError(
             f"there is no recipe {name!r}.{nearest(name, RECIPES)}", f"known: {', '.join(RECIPES)}"
         )
-    written = pformat(recipe(name), width=92)
-    used = sorted({word for word in written.replace("(", " ").split() if word.endswith("Config")})
-    names = ", ".join(used)
+    used: set[str] = set()
+    written = _written(recipe(name), used, " " * 4)
+    names = "".join(f"    {kind},\n" for kind in sorted(used))
     return (
-        f'"""{RECIPES[name][1]} Run it: seesay train FILE --out RUN."""\n\n'
-        f"from seesay.train.config import {names}\n\n\n"
-        f"def recipe() -> TrainConfig:\n    return (\n"
-        + "".join(f"        {line}\n" for line in written.splitlines())
-        + "    )\n"
+        f'"""{RECIPES[name][1]} Run it: seesay train FILE --data PATH --out RUN."""\n\n'
+        f"from seesay.train.config import (\n{names})\n\n\n"
+        f"def recipe() -> TrainConfig:\n    return {written}\n"
     )
+
+
+def _written(value: Any, used: set[str], indent: str) -> str:
+    """A configuration as Python, without what is usual; collects the classes it names."""
+    if not dataclasses.is_dataclass(value):
+        return repr(value)
+    kind = type(value)
+    used.add(kind.__name__)
+    usual: Any = kind()
+    lines = [
+        f"{indent}    {f.name}={_written(getattr(value, f.name), used, indent + ' ' * 4)},\n"
+        for f in dataclasses.fields(value)
+        if getattr(value, f.name) != getattr(usual, f.name)
+    ]
+    return f"{kind.__name__}(\n{''.join(lines)}{indent})" if lines else f"{kind.__name__}()"
 
 
 def _from_file(path: Path) -> TrainConfig:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from seesay.data.record import Dataset
     from seesay.model import Model
 
+_log = logging.getLogger("seesay")
 HIGHEST = math.log(100)
 """Largest logarithm of the factor on similarities, as CLIP's."""
 
@@ -59,7 +61,6 @@ def contrastive(
     """
     _check(model, dataset, config)
     prepare(model, config)
-    forward = spread(Towers(model.module), model.module, world, config.strategy)
     cached = {
         tower: cached_features(
             model,
@@ -71,6 +72,8 @@ def contrastive(
         )
         for tower in config.tune.cache
     }
+    # a tower that is sharded or wrapped no longer runs by itself
+    forward = spread(Towers(model.module), model.module, world, config.strategy)
     data, views = config.data, config.objective.views > 0
     templates = next(iter(model.family.prompt_sets().values()))
     order = Order(
@@ -108,7 +111,15 @@ def contrastive(
         metric=_metric(config) if evaluation is not None else "-loss",
         samples=config.data.batch_size,
         steps_per_epoch=order.steps_per_epoch,
+        close=lambda: _close(loader),
     )
+
+
+def _close(loader: Loader) -> None:
+    loader.close()
+    if loader.skipped:
+        first = "; ".join(list(loader.skipped.values())[:3])
+        _log.warning("%d records were skipped: %s", len(loader.skipped), first)
 
 
 @dataclass
@@ -265,10 +276,9 @@ def _evaluation(
         from seesay.evaluate import retrieval, zeroshot
 
         measure: Any = retrieval if config.evaluate.task == "retrieval" else zeroshot
-        told = {} if config.evaluate.task == "zeroshot" else {"examples": False}
         precision = autocast(config, world.device)
         with unsharded(forward), precision():
-            report = measure(model, dataset, limit=config.evaluate.limit, resamples=0, **told)
+            report = measure(model, dataset, limit=config.evaluate.limit, resamples=0)
         return {name: float(value) for name, value in report.metrics.items()}
 
     return evaluate

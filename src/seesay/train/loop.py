@@ -53,6 +53,7 @@ class Learner:
         samples: How many samples a step takes, of all processes.
         steps_per_epoch: How many steps pass over all data, where that is known.
         extra: What else training changes, by name.
+        close: Lets go of what `batch` holds; for who made the learner to call.
     """
 
     module: nn.Module
@@ -67,6 +68,7 @@ class Learner:
     samples: int = 1
     steps_per_epoch: float | None = None
     extra: Mapping[str, Stateful] = field(default_factory=dict)
+    close: Callable[[], None] | None = None
 
 
 def plain(
@@ -115,8 +117,8 @@ class Outcome:
     best_step: int = 0
     stale: int = 0
 
-    def judge(self, metric: str) -> bool:
-        """Note the figure of the last evaluation; return whether it is the best so far.
+    def figure(self, metric: str) -> float:
+        """Return a figure of the last evaluation, or the loss.
 
         Raises:
             UsageError: The evaluation measures no such thing.
@@ -125,7 +127,11 @@ class Outcome:
         known = self.metrics | {"loss": self.loss}
         if name not in known:
             raise UsageError(f"the evaluation has no {name!r}.{nearest(name, known)}")
-        value, sign = known[name], -1 if metric.startswith("-") else 1
+        return known[name]
+
+    def judge(self, metric: str) -> bool:
+        """Note the figure of the last evaluation; return whether it is the best so far."""
+        value, sign = self.figure(metric), -1 if metric.startswith("-") else 1
         better = self.best is None or sign * value > sign * self.best
         if better:
             self.best, self.best_step, self.stale = value, self.step, 0
@@ -192,6 +198,11 @@ def fit(
         board, project = config.tensorboard, config.wandb
         log = Log(folder, steps, tensorboard=board, wandb=project, quiet=quiet, start=done.step)
     with log, same_afterwards(learner.module), Interrupt() as interrupt:
+        if learner.evaluate and done.step == 0:
+            with _averaged(ema):
+                done.metrics = world.told(dict(learner.evaluate()))
+            done.figure(metric)
+            log.evaluation(0, done.metrics)
         while done.step < steps:
             seed(config.seed, done.step, world.rank)
             _train(learner)

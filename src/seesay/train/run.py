@@ -72,7 +72,11 @@ def run(
         if world.rank == 0:
             _describe(config, place, model, dataset, steps)
         resolved = dataclasses.replace(config, steps=steps, epochs=None)
-        return fit(learner, resolved, place, world=world, resume=source, quiet=quiet)
+        try:
+            return fit(learner, resolved, place, world=world, resume=source, quiet=quiet)
+        finally:
+            if learner.close:
+                learner.close()
 
 
 def _source(config: TrainConfig, folder: Path, resume: str) -> Path | None:
@@ -129,6 +133,9 @@ def _data(config: TrainConfig, world: World) -> tuple[Dataset, Dataset | None]:
         label_column=told.label_column,
     )
     findings = check(dataset)
+    if config.objective.views:  # which needs no captions
+        kept = [f for f in findings.all if f.kind != "empty-caption"]
+        findings = dataclasses.replace(findings, all=kept)
     if told.on_missing == "error" and (error := findings.error()) is not None:
         raise error
     if findings.stopping:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+NAMED = 20
+"""Skipped items that are named on stderr; report.json has more of them."""
+
 
 @click.group(name="eval")
 def evaluate() -> None:
@@ -147,7 +150,7 @@ def matching(threshold: float | None, negatives: str, **options: Any) -> int:
 def cra(depths: tuple[int, ...], **options: Any) -> int:
     """Do first captions of DATASET find the second captions of their pictures?
 
-    Caption retrieval accuracy, as LLM2CLIP measures it; no picture is opened. --limit is the size
+    Caption retrieval accuracy, as LLM2CLIP measures it; no picture is needed. --limit is the size
     of the pool.
     """
     from seesay.evaluate import cra as run
@@ -171,8 +174,7 @@ def _evaluate(run: Callable[..., Report], options: dict[str, Any], **chosen: Any
         batch_size=options["batch_size"],
         progress=lambda what, total: Progress(what, total, quiet=quiet),
     )
-    for where, _, what in report.skipped if not quiet else []:
-        note(f"skipped {what or where}")
+    _note_skipped(report, quiet=quiet)
     if options["as_json"]:
         print_json(report.as_dict())
     else:
@@ -202,6 +204,15 @@ def _print(report: Report) -> None:
         click.echo(f"threshold {report.settings['threshold']:.4f} ({told})")
     counts = (f"{value} {key.replace('_', ' ')}" for key, value in report.counts.items())
     click.echo(f"of {', '.join(counts)}")
+
+
+def _note_skipped(report: Report, *, quiet: bool) -> None:
+    """Name what was skipped; when it is much, the first and how many."""
+    for where, why, what in report.skipped[:NAMED]:
+        note(f"skipped {what or f'{where}: {why}'}", quiet=quiet)
+    if len(report.skipped) > NAMED:
+        told = ", ".join(f"{count} {why}" for why, count in report.reasons().items())
+        note(f"skipped {len(report.skipped)} in all: {told}", quiet=quiet)
 
 
 def _lines(path: Path) -> list[str]:

@@ -25,8 +25,8 @@ def models(tasks: bool, as_json: bool) -> None:
     for family in registry.families():
         click.echo(f"{family.name}: {family.summary}")
         for name, variant in family.variants.items():
-            where = "built in" if variant.weights else variant.hub or "random weights only"
-            click.echo(f"  {name:32} {where}")
+            where = "built in" if variant.weights else variant.hub or variant.released
+            click.echo(f"  {name:32} {where or 'random weights only'}")
 
 
 def task_table() -> str:
@@ -88,6 +88,7 @@ def _record(name: str, *, with_tasks: bool) -> dict[str, Any]:
         "licence": variant.licence or family.licence,
         "hub": variant.hub,
         "revision": variant.revision,
+        "released": variant.released,
         "built_in": variant.weights is not None,
     }
     if with_tasks:

@@ -57,13 +57,13 @@ def read(path: str, options: Options) -> Dataset:
     classes = None
     if columns.label and isinstance(features[columns.label], datasets.ClassLabel):
         classes = tuple(features[columns.label].names)
-    table = table.cast_column(image, datasets.Image(decode=False))
+    encoded = table.select_columns([image]).cast_column(image, datasets.Image(decode=False))
     findings: list[Finding] = []
     labels: dict[str, int] = {}
     records = _records(table, columns, path.removeprefix(PREFIX), findings, labels)
 
     def read_cell(row: int) -> bytes:
-        return _bytes(table[row][image])
+        return _bytes(encoded[row][image])
 
     name = path.removeprefix(PREFIX) + (f":{options.split}" if options.split else "")
     dataset = Dataset(name, records, form=FORM, findings=findings, read_cell=read_cell)

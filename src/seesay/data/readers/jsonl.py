@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 from seesay.data.readers import rows
@@ -84,11 +85,23 @@ def _listed(path: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def load_json(path: str) -> Any:
-    """Read a JSON file whole.
+    """Read a JSON file whole; the last one read is kept until `forget_json`.
+
+    Readers are asked in turn what a file is, and it may have hundreds of megabytes.
 
     Raises:
         InputError: It is not JSON, or not UTF-8.
     """
+    return _load_json(path)
+
+
+def forget_json() -> None:
+    """Let go of the file that was read last."""
+    _load_json.cache_clear()
+
+
+@lru_cache(maxsize=1)
+def _load_json(path: str) -> Any:
     try:
         with open(path, encoding="utf-8-sig") as file:
             return json.load(file)

@@ -6,6 +6,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator
+from typing import BinaryIO
 
 from seesay.data.readers import rows
 from seesay.data.readers.options import Options
@@ -62,22 +63,23 @@ def _records(
         path, name = os.path.abspath(shard), os.path.basename(shard)
         left_out: Counter[str] = Counter()
         captioned = False
-        for key, parts in _samples(path, left_out, findings):
-            where = f"{name}:{shown(key)}"
-            images = [e for e in parts.values() if e.name.lower().endswith(SUFFIXES)]
-            if not images:
-                told = f"has no picture, only {', '.join(sorted(parts)) or 'nothing'}"
-                findings.append(Finding("bad-row", where, shown(told)))
-                continue
-            image = images[0]
-            raw = _content(path, parts["cls"]).strip() if "cls" in parts else ""
-            label = labels.setdefault(raw, len(labels)) if raw else None
-            given = _captions(path, parts, where, findings)
-            captioned = captioned or given is not None
-            texts = rows.captions(given, where, row, label, findings) if captioned else ()
-            member = Member(path, image.offset, image.size, f"{name}/{image.name}")
-            yield Record(member, texts, label, f"{name}/{key}", where)
-            row += 1
+        with open(path, "rb") as file:
+            for key, parts in _samples(path, left_out, findings):
+                where = f"{name}:{shown(key)}"
+                images = [e for e in parts.values() if e.name.lower().endswith(SUFFIXES)]
+                if not images:
+                    told = f"has no picture, only {', '.join(sorted(parts))}"
+                    findings.append(Finding("bad-row", where, shown(told)))
+                    continue
+                raw = _content(file, parts["cls"]).strip() if "cls" in parts else ""
+                label = labels.setdefault(raw, len(labels)) if raw else None
+                given = _captions(file, parts, where, findings)
+                captioned = captioned or given is not None
+                texts = rows.captions(given, where, row, label, findings) if captioned else ()
+                image = images[0]
+                member = Member(path, image.offset, image.size, f"{name}/{image.name}")
+                yield Record(member, texts, label, f"{name}/{key}", where)
+                row += 1
         for why, count in left_out.items():
             findings.append(Finding("left-out", name, f"{count} members: {why}"))
 
@@ -111,23 +113,22 @@ def _samples(
         yield key, parts
 
 
-def _content(path: str, entry: Entry) -> str:
-    with open(path, "rb") as file:
-        file.seek(entry.offset)
-        return file.read(min(entry.size, MAX_TEXT)).decode("utf-8-sig", "surrogateescape")
+def _content(file: BinaryIO, entry: Entry) -> str:
+    file.seek(entry.offset)
+    return file.read(min(entry.size, MAX_TEXT)).decode("utf-8-sig", "surrogateescape")
 
 
 def _captions(
-    path: str, parts: dict[str, Entry], where: str, findings: list[Finding]
+    file: BinaryIO, parts: dict[str, Entry], where: str, findings: list[Finding]
 ) -> list[str] | None:
     """The captions in txt, else in json; None when the sample has neither."""
     for suffix in ("txt", "caption", "text"):
         if suffix in parts:
-            return [_content(path, parts[suffix])]
+            return [_content(file, parts[suffix])]
     if "json" not in parts:
         return None
     try:
-        value = json.loads(_content(path, parts["json"]))
+        value = json.loads(_content(file, parts["json"]))
     except (ValueError, RecursionError) as error:
         findings.append(Finding("bad-row", where, f"its json is none ({error})"))
         return None

@@ -36,7 +36,8 @@ def read(path: str, options: Options, *, absolute: bool = True) -> Dataset:
     findings: list[Finding] = []
     encoding = _encoding(path, findings)
     # undecodable bytes are kept apart, so that `check` can say on which line they are
-    with open(path, encoding=encoding, errors="surrogateescape", newline="") as file:
+    errors = "replace" if encoding == "utf-16" else "surrogateescape"
+    with open(path, encoding=encoding, errors=errors, newline="") as file:
         head = file.readline()
         separator = options.separator or _separator(head, options)
         file.seek(0)
