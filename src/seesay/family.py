@@ -29,6 +29,7 @@ class Variant:
         hub: The hub id that carries the weights, or None.
         revision: The hub commit this was checked against, or None for the newest.
         weights: A native checkpoint folder inside the package, or None.
+        released: The address of a page with files of its weights that are not on the hub, or None.
         licence: The licence of the weights, when it differs from the family's.
     """
 
@@ -37,6 +38,7 @@ class Variant:
     hub: str | None = None
     revision: str | None = None
     weights: Path | None = None
+    released: str | None = None
     licence: str | None = None
 
 
@@ -54,6 +56,8 @@ class Layout:
         companions: Writes the files beside the weights (config.json, tokenizer ...) and returns
             the name the weight file should have; raises CheckpointError when the layout cannot
             say what the configuration says.
+        wrapped: The name under which a pickle of this layout holds the tensors; None when it holds
+            nothing else.
     """
 
     name: str
@@ -63,6 +67,7 @@ class Layout:
     settings: Callable[[Source, Any], dict[str, Any]]
     keymap: Callable[[Any], KeyMap]
     companions: Callable[[Any, Processor, Path], str]
+    wrapped: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

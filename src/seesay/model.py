@@ -95,12 +95,13 @@ class Model:
         """Move to a device and a floating-point type ("auto": see `seesay.load`); returns self."""
         device = pick_device(device) if device is not None else self.device
         dtype = pick_dtype(dtype, device) if dtype is not None else self.dtype
-        scale = getattr(self.module, "logit_scale", None)
-        scale = None if scale is None else scale.detach().float()
+        # a number that multiplies every score and one that is added: rounded, they shift them all
+        named = dict(self.module.named_parameters())
+        held = [named[name] for name in ("logit_scale", "logit_bias") if name in named]
+        exact = [number.detach().float() for number in held]
         self.module.to(device=device, dtype=dtype)
-        if scale is not None:
-            # one number that multiplies every score: a rounded one would temper them all
-            self.module.logit_scale.data = scale.to(device)
+        for parameter, number in zip(held, exact, strict=True):
+            parameter.data = number.to(device)
         self.device, self.dtype = device, dtype
         return self
 
@@ -178,9 +179,9 @@ class Model:
             at_least = spec.shortest_edge or min(spec.size)
 
         def prepare(i: int) -> Tensor | InputError:
-            item = images[i]
-            label = None if isinstance(item, (str, os.PathLike)) else f"image {i}"
             try:
+                item = images[i]
+                label = None if isinstance(item, (str, os.PathLike)) else f"image {i}"
                 return self.processor.images([open_picture(item, name=label, at_least=at_least)])
             except InputError as error:
                 return error
@@ -195,15 +196,17 @@ class Model:
                     pending.append(pool.submit(prepare, i))
                 count = min(batch_size, len(images) - start)
                 decoded = [pending.popleft().result() for _ in range(count)]
-                good = [i for i, pixels in enumerate(decoded) if isinstance(pixels, Tensor)]
-                failures = {
-                    start + i: error
-                    for i, error in enumerate(decoded)
-                    if isinstance(error, InputError)
-                }
+                # by size: some models keep the proportions of their pictures
+                good: dict[torch.Size, list[int]] = {}
+                failures: dict[int, InputError] = {}
+                for i, pixels in enumerate(decoded):
+                    if isinstance(pixels, Tensor):
+                        good.setdefault(pixels.shape, []).append(i)
+                    else:
+                        failures[start + i] = pixels
                 vectors = torch.full((count, self._width()), float("nan"))
-                if good:
-                    vectors[good] = self.embed_pixels(torch.cat([decoded[i] for i in good]))  # type: ignore[misc]
+                for rows in good.values():
+                    vectors[rows] = self.embed_pixels(torch.cat([decoded[i] for i in rows]))  # type: ignore[misc]
                 yield ImageChunk(start, vectors, failures)
 
     def each_image(
@@ -301,12 +304,14 @@ def load(
     decode: Literal["exact", "fast"] = "exact",
     compat: Literal["hf"] | None = None,
     offline: bool | None = None,
+    adapter: str | os.PathLike[str] | None = None,
+    merge: bool = True,
 ) -> Model:
     """Load a model for inference.
 
     Args:
         name: A hub id ("openai/clip-vit-base-patch32"), a local folder in any published layout, a
-            .pt or .safetensors file, or a built-in ("seesay/mini").
+            .pt or .safetensors file, a built-in ("seesay/mini"), or an adapter on one of these.
         device: "auto" is the GPU when there is one.
         dtype: "auto" is bfloat16 where the processor multiplies it natively, else float32.
         revision: The hub commit, tag or branch.
@@ -316,10 +321,13 @@ def load(
         compat: "hf" gives transformers' pixels and token ids where they differ from those of the
             original training code (another centre for odd margins; mojibake is left alone).
         offline: Never reach for the network; None honours HF_HUB_OFFLINE.
+        adapter: A folder with a LoRA adapter in peft's format, trained on this very model.
+        merge: Add the adapter to the weights; False keeps peft's layers beside them.
 
     Raises:
         UsageError: Nothing is called this.
         CheckpointError: The files are damaged, foreign, or do not fit their configuration.
+        ModelMismatch: The adapter was trained on another model.
     """
     from seesay.checkpoints.load import read
 
@@ -329,7 +337,10 @@ def load(
         raise UsageError(f"optimize={optimize!r} is not False, True or 'int8'")
     if compat not in (None, "hf"):
         raise UsageError(f"compat={compat!r} is neither None nor 'hf'")
-    loaded = read(os.fspath(name), revision=revision, offline=offline, compat=compat)
+    if optimize and not merge:
+        raise UsageError("an adapter that is not merged cannot be packed", "merge=True")
+    how: dict[str, Any] = {"revision": revision, "offline": offline, "compat": compat}
+    loaded = read(os.fspath(name), adapter=adapter, merge=merge, **how)
     model = Model(
         loaded.module,
         loaded.processor,

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 FAMILIES: dict[str, str] = {
     "clip": "seesay.families.clip",
+    "florence": "seesay.families.florence",
+    "siglip": "seesay.families.siglip",
     "mini": "seesay.families.mini",
 }
 """Family name -> the module whose `FAMILY` declares it. Importing one does not import torch."""

@@ -12,7 +12,7 @@ from fakemodel import FakeModel
 
 from seesay.index import Collection
 from seesay.index.items import Item
-from seesay.index.scan import walk
+from seesay.processing.folder import walk
 from seesay.names import shown, uri
 
 ODD = [

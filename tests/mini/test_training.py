@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,8 @@ from seesay.recipes.mini.drawings import Drawing
 from seesay.recipes.mini.embed import UNSEEN, wanted
 from seesay.recipes.mini.render import KINDS
 from seesay.recipes.mini.sources import SOURCES
-from seesay.train.loop import TrainConfig
-from seesay.train.loop import fit as train
+from seesay.recipes.mini.stages import train
+from seesay.train.config import LoopConfig, OptimConfig, ScheduleConfig
 
 NOUNS = {"cat": "猫", "bus": "公交车", "apple": "苹果", "tree": "树", "moon": "月亮", "shoe": "鞋"}
 
@@ -74,8 +75,14 @@ def test_the_sight_head_learns_drawings_and_nothing_else_moves(
     data.standardise(model)
     fit.freeze_all_but(model, model.sight)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    config = TrainConfig(steps=60, lr=1e-2, warmup=5, weight_decay=0.0)
-    log = train(model, data, lambda b: fit.sight_loss(model, b), config, work / "run")
+    config = LoopConfig(
+        steps=60,
+        optim=OptimConfig(lr=1e-2, weight_decay=0.0),
+        schedule=ScheduleConfig(warmup=5),
+        ema=0.8,
+    )
+    train(model, data, lambda b: fit.sight_loss(model, b), config, work / "run")
+    log = [json.loads(line) for line in (work / "run" / "metrics.jsonl").read_text().splitlines()]
     assert log[-1]["loss"] < 0.7 * log[0]["loss"]
     moved = {n for n, tensor in model.state_dict().items() if not torch.equal(tensor, before[n])}
     assert moved

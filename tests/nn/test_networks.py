@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
 from seesay.networks.resnet import ResNet, ResNetConfig
-from seesay.networks.vit import ViT, VitConfig, resample_positions
+from seesay.networks.vit import AttentionPooling, ViT, VitConfig, resample_positions
 
 VIT = VitConfig(
     image_size=(24, 40), patch_size=8, width=20, depth=2, num_heads=2, mlp_width=30, eps=1e-6
@@ -45,6 +47,30 @@ def test_resampling_keeps_the_class_position_and_smooth_maps() -> None:
     expected = (torch.arange(3, 9) + 0.5) / 2 - 0.5
     torch.testing.assert_close(inside[:, 0, 0], expected, atol=0.06, rtol=0)
     same = resample_positions(table, (6, 8), (6, 8))
+    torch.testing.assert_close(same, table)
+
+
+def test_a_network_without_a_class_token_has_patches_alone() -> None:
+    torch.manual_seed(0)
+    network = ViT(dataclasses.replace(VIT, class_token=False)).eval()
+    assert "class_embedding" not in dict(network.named_parameters())
+    assert network.position_embedding.shape == (3 * 5, 20)
+    assert network(torch.randn(2, 3, 24, 40)).shape == (2, 15, 20)
+    assert network(torch.randn(2, 3, 40, 48)).shape == (2, 30, 20)
+    pooling = AttentionPooling(network.config).eval()
+    tokens = network(torch.randn(2, 3, 24, 40))
+    assert pooling(tokens).shape == (2, 20)
+    # patches have told their place already: the pooling itself does not see their order
+    torch.testing.assert_close(pooling(tokens), pooling(tokens.flip(1)), atol=1e-5, rtol=1e-5)
+
+
+def test_bilinear_positions_of_a_coarser_grid_average_the_table() -> None:
+    table = torch.zeros(8 * 8, 1)
+    table[::2] = 1.0  # stripes, of which every second column is left
+    halved = resample_positions(table, (8, 8), (4, 4), "bilinear").view(4, 4)
+    torch.testing.assert_close(halved[:, 1:3], torch.full((4, 2), 0.5))
+    assert float((halved - 0.5).abs().max()) < 0.1  # at the border there is less to average
+    same = resample_positions(table, (8, 8), (8, 8), "bilinear")
     torch.testing.assert_close(same, table)
 
 

@@ -11,12 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seesay.errors import UsageError
-from seesay.networks.vit import ViT, VitConfig
+from seesay.networks.vit import AttentionPooling, ViT, VitConfig
 from seesay.nn.attention import MultiHeadAttention
 from seesay.nn.blocks import PreNormBlock
 from seesay.nn.masks import causal, padding
-from seesay.nn.mlp import Mlp
+from seesay.nn.mlp import ACTIVATIONS, Mlp
 from seesay.nn.packed import pack, plain, quantised
+from seesay.nn.patches import PatchEmbedding
 
 TOLERANCE = {torch.float32: 2e-5, torch.bfloat16: 2e-2}
 DTYPES = list(TOLERANCE)
@@ -126,11 +127,11 @@ class TestSameResults:
     def test_patches_of_any_picture(
         self, dtype: torch.dtype, bias: bool, layout: torch.memory_format
     ) -> None:
-        conv = redrawn(nn.Conv2d(3, 20, (4, 5), stride=(4, 5), bias=bias), dtype)
-        packed = pack(copy.deepcopy(conv))
+        patches = redrawn(PatchEmbedding(3, 20, 4, bias), dtype)
+        packed = pack(copy.deepcopy(patches))
         assert isinstance(packed, plain.PackedPatches)
         pixels = noise(2, 3, 19, 22, dtype=dtype).contiguous(memory_format=layout)
-        agree(packed(pixels), conv(pixels))
+        agree(packed(pixels), patches(pixels))
 
     @pytest.mark.parametrize("relu6", [True, False])
     @pytest.mark.parametrize("groups", [1, 8])
@@ -140,7 +141,7 @@ class TestSameResults:
         wanted = F.relu6(conv(x)) if relu6 else conv(x)
         agree(plain.PackedConv(conv, relu6)(x), wanted)
 
-    @pytest.mark.parametrize("activation", ["gelu", "quick_gelu"])
+    @pytest.mark.parametrize("activation", list(ACTIVATIONS))
     def test_tower(self, dtype: torch.dtype, activation: str) -> None:
         vit = redrawn(tower(activation, patch_bias=activation == "gelu"), dtype)
         packed = pack(copy.deepcopy(vit))
@@ -149,6 +150,11 @@ class TestSameResults:
         agree(got, wanted)
         cosines = F.cosine_similarity(got[:, 0].float(), wanted[:, 0].float())
         assert cosines.min() > 0.9999
+
+    def test_attention_pooling(self, dtype: torch.dtype) -> None:
+        pooling = redrawn(AttentionPooling(tower("gelu_tanh").config), dtype)
+        tokens = noise(3, 17, 64, dtype=dtype)
+        agree(pack(copy.deepcopy(pooling))(tokens), pooling(tokens))
 
 
 def test_an_image_gets_one_vector_however_batched() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from reference import bpe
 from seesay.errors import CheckpointError, InputError
-from seesay.families.clip.processing import published_vocabulary
+from seesay.processing.bytepairs import published_vocabulary
 from seesay.processing.tokens import BytePairTokenizer, Vocabulary, clean
 
 TEXTS = [

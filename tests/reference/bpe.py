@@ -16,7 +16,7 @@ from pathlib import Path
 import ftfy
 import regex
 
-MERGES = Path(__file__).parents[2] / "src/seesay/families/clip/bpe_simple_vocab_16e6.txt.gz"
+MERGES = Path(__file__).parents[2] / "src/seesay/processing/bpe_simple_vocab_16e6.txt.gz"
 SOT, EOT = 49406, 49407
 WORDS = regex.compile(
     r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+",

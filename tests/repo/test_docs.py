@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -16,6 +18,9 @@ from repo.source_tree import ROOT
 from seesay.checkpoints.convert import convert
 from seesay.cli.commands.models import task_table
 from seesay.cli.main import cli, run
+from seesay.train.config import TrainConfig
+from seesay.train.loop import Outcome
+from seesay.train.run import run as train
 
 PAGES = sorted(
     page
@@ -24,7 +29,7 @@ PAGES = sorted(
     if page.name != "adding-a-family.md"
 )
 READMES = [ROOT / "README.md", ROOT / "README.zh-CN.md"]
-OTHER_PROGRAMS = ("make ", "pip ", "python ", "SEESAY_", "#", ".venv/bin/python")
+OTHER_PROGRAMS = ("torchrun ", "make ", "pip ", "python ", "SEESAY_", "#", ".venv/bin/python")
 """How lines of shell blocks may begin that are not ours to run here."""
 
 
@@ -48,6 +53,17 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             convert(tmp_path / "hub-native", folder, "hf")
         return folder, "0" * 40
 
+    for table in ("my.csv", "test.csv"):
+        rows = [f"photos/{name}.jpg,a {name}" for name in ("cat", "bicycle")] * 2
+        (tmp_path / table).write_text("\n".join(["filepath,title", *rows]) + "\n")
+
+    def run_shortly(config: TrainConfig, out: str, **how: Any) -> Outcome:
+        short = dataclasses.replace(config, steps=1, epochs=None, model="clip-tiny", init="random")
+        data = dataclasses.replace(config.data, batch_size=4, workers=0)
+        # patterns and adapters are of the real model's names, and the tiny one has them too
+        return train(dataclasses.replace(short, data=data), out, **how)
+
+    monkeypatch.setattr("seesay.train.run.run", run_shortly)
     monkeypatch.setattr("seesay.checkpoints.hub.fetch", fetch)
     monkeypatch.chdir(tmp_path)
     return tmp_path

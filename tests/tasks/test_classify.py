@@ -110,6 +110,22 @@ def test_a_string_is_not_a_list_of_labels(model: Model) -> None:
         model.classify(picture(), "cat")
 
 
-def test_half_precision_does_not_temper_the_scores() -> None:
-    exact, half = (seesay.create("clip-tiny", dtype=kind) for kind in ("float32", "bfloat16"))
-    assert exact.module.logit_scale.item() == half.module.logit_scale.item()
+@pytest.mark.parametrize(
+    ("name", "scalars"),
+    [("clip-tiny", ["logit_scale"]), ("siglip-tiny", ["logit_scale", "logit_bias"])],
+)
+def test_half_precision_does_not_temper_the_scores(name: str, scalars: list[str]) -> None:
+    model = seesay.create(name)
+    for i, scalar in enumerate(scalars):
+        getattr(model.module, scalar).data.fill_(-12.9327 + 15 * i)
+    model.to(dtype="bfloat16")
+    for i, scalar in enumerate(scalars):
+        assert getattr(model.module, scalar).item() == pytest.approx(-12.9327 + 15 * i, abs=1e-6)
+
+
+def test_classification_by_a_model_of_a_sigmoid_loss_is_a_softmax_without_its_bias() -> None:
+    siglip = seesay.create("siglip-tiny", seed=4)
+    [before] = siglip.classify(picture(), LABELS)
+    siglip.module.logit_bias.data.fill_(3.0)
+    [after] = siglip.classify(picture(), LABELS)
+    assert before == after

@@ -34,6 +34,29 @@ def test_one_image_meets_many_texts_and_one_text_many_images(model: Model) -> No
         )
 
 
+def test_a_model_of_a_sigmoid_loss_gives_probabilities_of_each_pair_alone() -> None:
+    siglip = seesay.create("siglip-tiny", seed=4)
+    with torch.no_grad():
+        siglip.module.logit_scale.fill_(3.0)
+        siglip.module.logit_bias.fill_(-2.5)
+    many = siglip.match(picture(), ["a", "b b", "c c c"])
+    for pair in many:
+        logit = torch.tensor(3.0).exp() * pair.itc - 2.5
+        assert pair.probability == pytest.approx(float(logit.sigmoid()), abs=1e-6)
+    [alone] = siglip.match(picture(), "b b")
+    assert alone.probability == pytest.approx(many[1].probability, abs=1e-5)
+    assert alone.show() == f"{alone.itc:.3f}   {alone.probability:.1%}"
+    for bias, wanted in ((1e4, 1.0), (-1e4, 0.0)):
+        siglip.module.logit_bias.data.fill_(bias)
+        assert siglip.match(picture(), "a")[0].probability == wanted
+
+
+def test_a_model_that_only_compares_texts_gives_no_probability(model: Model) -> None:
+    [pair] = model.match(picture(), "a")
+    assert pair.probability is None
+    assert pair.show() == f"{pair.itc:.3f}"
+
+
 @pytest.mark.parametrize(("images", "texts"), [(2, 3), (0, 1), (1, 0), (3, 2)])
 def test_numbers_that_do_not_pair_up_are_refused(model: Model, images: int, texts: int) -> None:
     with pytest.raises(UsageError, match=f"{images} images and {texts} texts"):

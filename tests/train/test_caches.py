@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 import torch
 
+import seesay
 from contract.probes import picture
 from seesay.data.record import Cell, Dataset, Member
 from seesay.errors import UsageError
 from seesay.train.adapters import add_lora
 from seesay.train.config import LoraConfig
+from seesay.train.reach import chosen
 from train.counted import Counted, close, dataset, draw, exact, record
 
 
@@ -33,6 +35,21 @@ def test_they_are_the_towers_features_in_any_order(counted: Counted, tmp_path: P
     found = features([7, 0, 7, 3])
     for row, i in zip(found, (7, 0, 7, 3), strict=True):
         close(row, exact(counted.model, data, i))
+
+
+@pytest.mark.parametrize("name", [name for name in seesay.list_models() if "-tiny" in name])
+def test_every_family_can_train_behind_its_features(name: str, tmp_path: Path) -> None:
+    counted = Counted(tmp_path / "cache", name)
+    data = dataset(draw(tmp_path / "p", 5))
+    module: Any = counted.model.module
+    found = module.project_image(counted(data)(range(5)))
+    for i, vector in enumerate(found):
+        close(vector, module.project_image(exact(counted.model, data, i)[None])[0])
+    texts = module.project_text(counted(data, "text")([1, 2]))
+    (found[:2] * texts).sum().backward()
+    moved = {name for name, p in module.named_parameters() if p.grad is not None}
+    assert moved
+    assert not moved & set(chosen(counted.model, ["image", "text"]))
 
 
 def test_each_caption_of_each_record_has_its_own(counted: Counted, tmp_path: Path) -> None:

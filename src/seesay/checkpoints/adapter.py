@@ -106,7 +106,10 @@ class Adapter:
 
 def is_adapter(name: str | os.PathLike[str]) -> bool:
     """Whether this is a local folder with an adapter in it."""
-    return (Path(os.path.expanduser(name)) / CONFIG).is_file()
+    try:
+        return (Path(os.path.expanduser(name)) / CONFIG).is_file()
+    except (OSError, ValueError):  # no name of a file at all
+        return False
 
 
 def base_of(folder: str | os.PathLike[str]) -> str:
@@ -279,8 +282,10 @@ def _check_kind(path: Path, config: Mapping[str, Any]) -> None:
 
 def _scale(path: Path, config: Mapping[str, Any], layer: str, rank: int) -> float:
     """Return the factor on a layer's update."""
-    alpha = config.get("lora_alpha")
-    for name, value in (config.get("alpha_pattern") or {}).items():
+    alpha, patterns = config.get("lora_alpha"), config.get("alpha_pattern") or {}
+    if not isinstance(patterns, dict):
+        raise CheckpointError(f"{path}: alpha_pattern={patterns!r} is not a table of names")
+    for name, value in patterns.items():
         plain = name.removeprefix("^").replace("\\.", ".")
         if not re.fullmatch(r"[\w.]+", plain):
             raise CheckpointError(f"{path}: alpha_pattern {name!r} is more than a name")

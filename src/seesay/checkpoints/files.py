@@ -26,7 +26,7 @@ from torch import Tensor
 from seesay.checkpoints.archive import is_torchscript, read_torchscript
 from seesay.errors import CheckpointError
 
-INERT = [(OrderedDict, "yacs.config.CfgNode")]
+INERT: list[Any] = [(OrderedDict, "yacs.config.CfgNode")]
 """What trainers leave beside the weights, and the plain type it is read as: never their class."""
 
 PICKLES = (".pt", ".pth", ".bin", ".ckpt")

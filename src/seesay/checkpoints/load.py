@@ -102,11 +102,14 @@ def read(
 
 
 def _of_run(name: str | os.PathLike[str]) -> str | os.PathLike[str]:
-    """A folder that training left stands for its best checkpoint, or the last if none was judged."""
+    """The folder of a run stands for its best checkpoint, or the last if none was judged."""
     for kept in ("best", "last"):
         found = Path(os.path.expanduser(name)) / kept
-        if found.is_symlink() and (found / "training.pt").is_file():
-            return found
+        try:
+            if found.is_symlink() and (found / "training.pt").is_file():
+                return found
+        except (OSError, ValueError):  # no name of a file at all
+            break
     return name
 
 
@@ -122,12 +125,13 @@ def _read_adapted(
         return adapt(read(name, **how), adapter, merge=merge)
     base = base_of(name)
     try:
-        return adapt(read(base, **how), adapter, merge=merge)
+        loaded = read(base, **how)
     except UsageError as error:
         raise UsageError(
             f"{name} is an adapter on {base}: {error.what}",
             f"when the base is elsewhere: seesay.load(BASE, adapter={os.fspath(name)!r})",
         ) from None
+    return adapt(loaded, adapter, merge=merge)
 
 
 _PATH = re.compile(r"[./~]|.*(\.\.|\\)", re.DOTALL)
@@ -154,6 +158,11 @@ def _locate(
             raise UsageError(f"{told!r} is a path, and only the hub has a revision {revision!r}")
         raise UsageError(f"there is no file or folder {told!r}")
     repo = known[1].hub if known else told
+    if known and known[1].released:
+        raise UsageError(
+            f"the weights of {told} are not on the hub",
+            f"fetch a file of {known[1].released}, and load it from where it lies",
+        )
     if repo is None:
         raise UsageError(f"{told} has no released weights", "seesay.create makes random ones")
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):

@@ -249,6 +249,11 @@ class Loader:
         if not images:
             return torch.empty(0, 3, *spec.size)
         if isinstance(images[0], Tensor):
+            if len({tuple(image.shape) for image in images}) > 1:
+                raise UsageError(
+                    "this model keeps the proportions of pictures, so they make no batch",
+                    "an augmentation makes squares: --set data.augment=clip",
+                )
             return torch.stack(images)  # type: ignore[arg-type]
         return normalise(np.stack(images), spec)
 

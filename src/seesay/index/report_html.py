@@ -100,11 +100,29 @@ def write_page(path: Path, title: str, about: str, sections: Sequence[Section]) 
 
 def page(title: str, about: str, sections: Sequence[Section]) -> str:
     """Return the whole page."""
+    count = sum(len(section.cards) for section in sections)
+    body = "".join(_section(section) for section in sections)
+    return document(title, about, body, f"{count} pictures", hint="Filter by name")
+
+
+def document(
+    title: str, about: str, body: str, end: str, *, hint: str = "Filter", style: str = ""
+) -> str:
+    """Return a page around a body.
+
+    Args:
+        title: Its name, as text.
+        about: Stands beside it, as text.
+        body: Markup; its figures have `data-text`, lower-case text for the filter.
+        end: What the footer says, as text.
+        hint: What the filter's box says while it is empty.
+        style: Rules beside those of every page.
+    """
+    rules = _STYLE + style
     policy = (
         "default-src 'none'; base-uri 'none'; form-action 'none'; img-src data:; "
-        f"style-src '{_digest(_STYLE)}'; script-src '{_digest(_SCRIPT)}'"
+        f"style-src '{_digest(rules)}'; script-src '{_digest(_SCRIPT)}'"
     )
-    count = sum(len(section.cards) for section in sections)
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -112,15 +130,15 @@ def page(title: str, about: str, sections: Sequence[Section]) -> str:
 <meta http-equiv="Content-Security-Policy" content="{policy}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="referrer" content="no-referrer">
-<title>{_text(title)}</title>
-<style>{_STYLE}</style>
+<title>{escaped(title)}</title>
+<style>{rules}</style>
 </head>
 <body>
-<header><h1>{_text(title)}</h1><p>{_text(about)}</p>
-<input type="search" placeholder="Filter by name" aria-label="Filter by name"></header>
+<header><h1>{escaped(title)}</h1><p>{escaped(about)}</p>
+<input type="search" placeholder="{escaped(hint)}" aria-label="{escaped(hint)}"></header>
 <main>
-{"".join(_section(section) for section in sections)}</main>
-<footer>{count} pictures · made by seesay</footer>
+{body}</main>
+<footer>{escaped(end)} · made by seesay</footer>
 <script>{_SCRIPT}</script>
 </body>
 </html>
@@ -128,7 +146,7 @@ def page(title: str, about: str, sections: Sequence[Section]) -> str:
 
 
 def _section(section: Section) -> str:
-    heading = f"<h2>{_text(section.heading)}</h2>\n" if section.heading else ""
+    heading = f"<h2>{escaped(section.heading)}</h2>\n" if section.heading else ""
     cards = "".join(_card(card) for card in section.cards)
     return f'<section>{heading}<div class="grid">\n{cards}</div></section>\n'
 
@@ -138,18 +156,18 @@ def _card(card: Card) -> str:
     name = shown(os.path.basename(card.path))
     picture = "<span>no longer readable</span>"
     if image is not None:
-        picture = f'<img src="{data_uri(image)}" alt="{_text(name)}" loading="lazy">'
+        picture = f'<img src="{data_uri(image)}" alt="{escaped(name)}" loading="lazy">'
     size = f"{card.size[0]}×{card.size[1]}" if any(card.size) else ""
-    return f"""<figure data-text="{_text(shown(card.path).lower())}">
+    return f"""<figure data-text="{escaped(shown(card.path).lower())}">
 <div class="frame">{picture}</div>
-<figcaption><a class="name" href="{_text(uri(card.path))}" title="{_text(shown(card.path))}">\
-{_text(name)}</a>
-<div class="facts"><span>{_text(card.label)}</span><span>{size}</span>\
+<figcaption><a class="name" href="{escaped(uri(card.path))}" title="{escaped(shown(card.path))}">\
+{escaped(name)}</a>
+<div class="facts"><span>{escaped(card.label)}</span><span>{size}</span>\
 <span>{card.score:.3f}</span></div></figcaption></figure>
 """
 
 
-def _text(text: str) -> str:
+def escaped(text: str) -> str:
     """Escape text for a page, also inside quotes; what is no valid Unicode is shown as escapes."""
     return escape(text.encode("utf-8", "backslashreplace").decode("utf-8"), quote=True)
 

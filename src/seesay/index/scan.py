@@ -1,8 +1,4 @@
-"""Finding the pictures of a folder, and telling their contents apart.
-
-What a walk finds: regular files, also behind symbolic links, whose name ends like a picture's. Not
-entered: hidden folders, and folders behind symbolic links (so no link can make the walk go round).
-"""
+"""Telling the contents of files apart: by what the file system says, and by a hash."""
 
 from __future__ import annotations
 
@@ -10,11 +6,10 @@ import hashlib
 import os
 import stat
 import time
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from seesay.errors import InputError
-from seesay.processing.image import MAX_BYTES, SUFFIXES
+from seesay.processing.image import MAX_BYTES
 
 SETTLED_NS = 2_000_000_000
 """How old a change must be before its time identifies it: file systems count in up to 2 s."""
@@ -37,40 +32,6 @@ class Contents(NamedTuple):
     sha256: str
     size: int
     mtime_ns: int
-
-
-def walk(
-    folder: str | os.PathLike[str], *, recursive: bool = True, locked: list[str] | None = None
-) -> Iterator[str]:
-    """List the pictures in a folder, sorted by the bytes of their names, folder by folder.
-
-    Args:
-        folder: Where to begin; given by the user, so it may itself be hidden or a link.
-        recursive: Whether to enter folders.
-        locked: Folders that may not be read are appended here.
-    """
-    pending = [os.fspath(folder)]
-    while pending:
-        place = pending.pop()
-        try:
-            with os.scandir(place) as listing:
-                entries = sorted(listing, key=lambda entry: os.fsencode(entry.name))
-        except OSError:
-            if locked is not None:
-                locked.append(place)
-            continue
-        below = []
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            try:
-                if entry.is_dir(follow_symlinks=False):
-                    below.append(entry.path)
-                elif entry.name.lower().endswith(SUFFIXES) and entry.is_file():
-                    yield entry.path
-            except OSError:
-                continue  # it vanished, or its link goes round
-        pending += reversed(below) if recursive else []
 
 
 def look(path: str) -> Found | None:

@@ -15,11 +15,13 @@ from seesay.processing.image import open_picture
 if TYPE_CHECKING:
     from rich.text import Text
 
+    from seesay.types import ImageInput
 
-def thumbnail(path: str, edge: int) -> Image.Image | None:
+
+def thumbnail(item: ImageInput, edge: int) -> Image.Image | None:
     """Read a picture so that it fits a square; None when it cannot be read any more."""
     try:
-        image = open_picture(path, at_least=edge).image
+        image = open_picture(item, at_least=edge).image
     except InputError:
         return None
     image.thumbnail((edge, edge))

@@ -22,8 +22,9 @@ from PIL import Image
 from seesay.errors import InputError
 from seesay.index.items import Item
 from seesay.index.journal import Journal
-from seesay.index.scan import Contents, Found, look, read, walk
+from seesay.index.scan import Contents, Found, look, read
 from seesay.index.store import Generation, Root
+from seesay.processing.folder import walk
 from seesay.processing.image import FORMATS
 
 if TYPE_CHECKING:

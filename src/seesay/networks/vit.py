@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from seesay.nn.attention import MultiHeadAttention
 from seesay.nn.blocks import PreNormBlock, initialise
+from seesay.nn.mlp import Mlp
 from seesay.nn.norm import LayerNorm
+from seesay.nn.patches import PatchEmbedding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,10 +27,13 @@ class VitConfig:
         depth: Number of blocks.
         num_heads: H.
         mlp_width: Width inside the feed-forward networks.
-        activation: "gelu" or "quick_gelu", whichever the weights were trained with.
+        activation: A name in `seesay.nn.mlp.ACTIVATIONS`, the one the weights were trained with.
         eps: Added to the variance in all norms.
         pre_norm: Whether the patch tokens are normalised before the first block.
         patch_bias: Whether the patch projection has a bias.
+        class_token: Whether a learned token, which stands for the image, comes before the patches.
+        resampling: How positions are found for another grid than the trained one: "bicubic", or
+            "bilinear", which averages over all of the table where the new grid is coarser.
     """
 
     image_size: tuple[int, int] = (224, 224)
@@ -39,6 +46,8 @@ class VitConfig:
     eps: float = 1e-5
     pre_norm: bool = False
     patch_bias: bool = True
+    class_token: bool = True
+    resampling: Literal["bicubic", "bilinear"] = "bicubic"
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -48,14 +57,15 @@ class VitConfig:
 
 
 class ViT(nn.Module):
-    """Patches and a class token through pre-norm transformer blocks.
+    """Patches, and perhaps a class token, through pre-norm transformer blocks.
 
     Paper: arXiv 2010.11929, section 3.1.
-    Reference: openai/CLIP, clip/model.py, VisionTransformer; salesforce/BLIP, models/vit.py.
+    Reference: openai/CLIP, clip/model.py, VisionTransformer; salesforce/BLIP, models/vit.py;
+        google-research/big_vision, models/vit.py, for the one without a class token.
     Differs: an image of another size than the trained one gets its positions resampled
-        (bicubic, as transformers' `interpolate_pos_encoding`); what lies past the last whole
-        patch is not seen.
-    Shapes: pixels [B, 3, h, w] -> tokens [B, 1 + P, D], the class token first.
+        (as transformers' `interpolate_pos_encoding`); what lies past the last whole patch is not
+        seen.
+    Shapes: pixels [B, 3, h, w] -> tokens [B, 1 + P, D], the class token first; [B, P, D] without.
     """
 
     def __init__(self, config: VitConfig) -> None:
@@ -63,9 +73,11 @@ class ViT(nn.Module):
         self.config = config
         rows, columns = config.grid
         width, patch = config.width, config.patch_size
-        self.patch_embedding = nn.Conv2d(3, width, patch, stride=patch, bias=config.patch_bias)
-        self.class_embedding = nn.Parameter(torch.empty(width))
-        self.position_embedding = nn.Parameter(torch.empty(1 + rows * columns, width))
+        self.patch_embedding = PatchEmbedding(3, width, patch, bias=config.patch_bias)
+        if config.class_token:
+            self.class_embedding = nn.Parameter(torch.empty(width))
+        positions = rows * columns + config.class_token
+        self.position_embedding = nn.Parameter(torch.empty(positions, width))
         self.pre_norm = LayerNorm(width, eps=config.eps) if config.pre_norm else nn.Identity()
         self.blocks = nn.ModuleList(
             PreNormBlock(width, config.num_heads, config.mlp_width, config.activation, config.eps)
@@ -77,7 +89,8 @@ class ViT(nn.Module):
     def initialise(self) -> None:
         """Draw fresh weights."""
         scale = self.config.width**-0.5
-        nn.init.normal_(self.class_embedding, std=scale)
+        if self.config.class_token:
+            nn.init.normal_(self.class_embedding, std=scale)
         nn.init.normal_(self.position_embedding, std=scale)
         initialise(list(self.blocks))  # type: ignore[arg-type]
 
@@ -97,30 +110,75 @@ class ViT(nn.Module):
         return self.final_norm(last(x, queries=1)[:, 0])  # type: ignore[no-any-return]
 
     def embed_patches(self, pixels: Tensor) -> Tensor:
-        """Return what the first block reads: [B, 1 + P, D]."""
+        """Return what the first block reads: [B, 1 + P, D], or [B, P, D]."""
         patches = self.patch_embedding(pixels)  # [B, D, rows, columns]
         rows, columns = patches.shape[-2:]
         tokens = patches.flatten(2).transpose(1, 2)  # [B, P, D]
-        start = self.class_embedding.to(tokens.dtype).expand(len(tokens), 1, -1)
+        if self.config.class_token:
+            start = self.class_embedding.to(tokens.dtype).expand(len(tokens), 1, -1)
+            tokens = torch.cat([start, tokens], 1)
         positions = self.positions(rows, columns).to(tokens.dtype)
-        return self.pre_norm(torch.cat([start, tokens], 1) + positions)  # type: ignore[no-any-return]
+        return self.pre_norm(tokens + positions)  # type: ignore[no-any-return]
 
     def positions(self, rows: int, columns: int) -> Tensor:
-        """Return the position embeddings [1 + rows * columns, D] of a grid of patches."""
-        if (rows, columns) == self.config.grid:
+        """Return the position embeddings [1 + P, D], or [P, D], of a grid of patches."""
+        config = self.config
+        if (rows, columns) == config.grid:
             return self.position_embedding
-        return resample_positions(self.position_embedding, self.config.grid, (rows, columns))
+        return resample_positions(
+            self.position_embedding, config.grid, (rows, columns), config.resampling
+        )
 
 
-def resample_positions(table: Tensor, grid: tuple[int, int], wanted: tuple[int, int]) -> Tensor:
-    """Return a position table for another grid, by bicubic interpolation in fp32.
+def resample_positions(
+    table: Tensor,
+    grid: tuple[int, int],
+    wanted: tuple[int, int],
+    mode: Literal["bicubic", "bilinear"] = "bicubic",
+) -> Tensor:
+    """Return a position table for another grid, interpolated in fp32.
 
     Args:
-        table: [1 + rows * columns, D]; the first row belongs to the class token and is kept.
+        table: [rows * columns, D], perhaps after rows of other tokens, which are kept.
         grid: Rows and columns of the table.
         wanted: Rows and columns of the result.
+        mode: "bicubic"; or "bilinear" with the filter widened where the result is smaller.
     """
-    start, image = table[:1], table[1:]
+    others = len(table) - grid[0] * grid[1]
+    start, image = table[:others], table[others:]
     image = image.float().reshape(*grid, -1).permute(2, 0, 1)[None]  # [1, D, rows, columns]
-    image = F.interpolate(image, size=wanted, mode="bicubic", align_corners=False)
+    image = F.interpolate(image, size=wanted, mode=mode, antialias=mode == "bilinear")
     return torch.cat([start, image[0].flatten(1).T.to(table.dtype)])
+
+
+class AttentionPooling(nn.Module):
+    """One vector for an image: a learned query attends to its tokens, then a feed-forward network.
+
+    Paper: arXiv 2106.04560, section 3.2 (multihead attention pooling).
+    Reference: google-research/big_vision, models/vit.py, MAPHead.
+    Differs: nothing known.
+    Shapes: tokens [B, P, D] -> [B, D].
+    """
+
+    def __init__(self, config: VitConfig) -> None:
+        super().__init__()
+        width = config.width
+        self.query = nn.Parameter(torch.empty(1, width))
+        self.attention = MultiHeadAttention(width, config.num_heads)
+        self.norm = LayerNorm(width, eps=config.eps)
+        self.mlp = Mlp(width, config.mlp_width, config.activation)
+        self.initialise()
+
+    def initialise(self) -> None:
+        """Draw fresh weights."""
+        nn.init.xavier_uniform_(self.query)
+        for layer in self.modules():
+            if isinstance(layer, nn.Linear):
+                nn.init.xavier_uniform_(layer.weight)
+                nn.init.zeros_(layer.bias)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Pool."""
+        query = self.query.to(tokens.dtype).expand(len(tokens), 1, -1)
+        x = self.attention(query, source=tokens)[:, 0]  # [B, D]
+        return x + self.mlp(self.norm(x))  # type: ignore[no-any-return]

@@ -192,19 +192,50 @@ def _fit(picture: Picture, spec: ImageSpec) -> Image.Image:
     return image.resize((width, height), resample, box=(x * across, y * down, right, bottom))
 
 
+def measure(item: str | os.PathLike[str] | bytes) -> tuple[int, int]:
+    """Return width and height of the upright picture in a file; reads its header alone.
+
+    Raises:
+        InputError: `open_picture` would refuse it before decoding; without its name.
+    """
+    try:
+        with _open_header(item) as image:
+            width, height = image.size
+            return (height, width) if _turn(image) in _SWAPPING else (width, height)
+    except InputError:
+        raise
+    except PermissionError as error:
+        raise InputError(f"cannot be read ({error.strerror})") from None
+    except Exception as error:  # decoders raise whatever they like on damaged files
+        raise InputError(f"cannot be decoded ({type(error).__name__}: {error})") from None
+
+
 def _open_file(
     item: str | os.PathLike[str] | bytes, at_least: int
 ) -> tuple[Image.Image, tuple[int, int], int]:
-    """Open a path or bytes after checking what can be checked before decoding.
+    """Decode a path or bytes.
 
     Returns:
         The first frame, not yet upright, the size before any reduction, and the number of frames.
     """
+    with _open_header(item) as image:
+        width, height = image.size
+        if at_least and image.format in ("JPEG", "MPO"):
+            # draft() keeps both sides at or above what is asked for, so ask by the short side
+            scale = at_least / min(width, height)
+            image.draft(None, (max(1, int(width * scale)), max(1, int(height * scale))))
+        image.load()
+        frames = int(getattr(image, "n_frames", 1))
+        return image.copy() if frames > 1 else image, (width, height), frames
+
+
+def _open_header(item: str | os.PathLike[str] | bytes) -> Image.Image:
+    """Open a path or bytes after checking what can be checked before decoding."""
     if isinstance(item, bytes):
         length = len(item)
         stream: Any = io.BytesIO(item)
     else:
-        length, stream = _check_path(os.fspath(item)), os.fspath(item)
+        length, stream = file_size(os.fspath(item)), os.fspath(item)
     if length == 0:
         raise InputError("is empty")
     if length > MAX_BYTES:
@@ -216,23 +247,21 @@ def _open_file(
     except Image.DecompressionBombError:
         limit = MAX_PIXELS / 1e6
         raise InputError(f"has more than the {limit:.0f} million pixels allowed") from None
-    with image:
-        width, height = image.size
-        if width * height > MAX_PIXELS:
-            raise InputError(
-                f"has {width}x{height} pixels, more than the {MAX_PIXELS / 1e6:.0f} million allowed"
-            )
-        if at_least and image.format in ("JPEG", "MPO"):
-            # draft() keeps both sides at or above what is asked for, so ask by the short side
-            scale = at_least / min(width, height)
-            image.draft(None, (max(1, int(width * scale)), max(1, int(height * scale))))
-        image.load()
-        frames = int(getattr(image, "n_frames", 1))
-        return image.copy() if frames > 1 else image, (width, height), frames
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        image.close()
+        raise InputError(
+            f"has {width}x{height} pixels, more than the {MAX_PIXELS / 1e6:.0f} million allowed"
+        )
+    return image
 
 
-def _check_path(path: str) -> int:
-    """Return the length of the file in bytes."""
+def file_size(path: str) -> int:
+    """Return the length of a picture's file in bytes.
+
+    Raises:
+        InputError: There is no such file, or it is no regular one; without its name.
+    """
     try:
         found = os.stat(path)
     except (FileNotFoundError, NotADirectoryError):

@@ -152,7 +152,7 @@ class BytePairTokenizer:
         if self.compat is None:
             texts = [clean(text) for text in texts]
         else:
-            texts = [_encodable(text) for text in texts]
+            texts = [encodable(text) for text in texts]
         rows = []
         room = self.max_length - 2
         for text, found in zip(texts, self._backend.encode_batch(texts), strict=True):
@@ -200,7 +200,7 @@ def _pipeline(vocabulary: Vocabulary, compat: Compat | None) -> Tokenizer:
 
 def clean(text: str) -> str:
     """Repair mis-decoded text, resolve HTML entities twice, collapse spaces, lower the case."""
-    text = _encodable(text)
+    text = encodable(text)
     # what follows leaves printable ASCII without entities alone, and ftfy takes its time
     if not (text.isascii() and text.isprintable()) or "&" in text:
         import ftfy
@@ -209,7 +209,7 @@ def clean(text: str) -> str:
     return re.sub(r"\s+", " ", text).strip().lower()
 
 
-def _encodable(text: str) -> str:
+def encodable(text: str) -> str:
     """Replace lone surrogates, which no UTF-8 text can hold."""
     try:
         text.encode()

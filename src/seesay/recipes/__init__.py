@@ -81,9 +81,9 @@ def _written(value: Any, used: set[str], indent: str) -> str:
     """A configuration as Python, without what is usual; collects the classes it names."""
     if not dataclasses.is_dataclass(value):
         return repr(value)
-    kind = type(value)
+    kind: Any = type(value)
     used.add(kind.__name__)
-    usual: Any = kind()
+    usual = kind()
     lines = [
         f"{indent}    {f.name}={_written(getattr(value, f.name), used, indent + ' ' * 4)},\n"
         for f in dataclasses.fields(value)

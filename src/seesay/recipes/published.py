@@ -12,6 +12,7 @@ from seesay.train.config import (
     OptimConfig,
     ScheduleConfig,
     TrainConfig,
+    TuneConfig,
 )
 
 
@@ -38,7 +39,8 @@ def siglip() -> TrainConfig:
     Paper: arXiv 2303.15343, sections 3 and 4.
     Reference: google-research/big_vision, big_vision/configs/proj/image_text.
     Differs: AdamW in place of an Adafactor with momentum; the number of steps is ours to choose:
-        9 billion pairs are about 275,000 of them.
+        9 billion pairs are about 275,000 of them. Its vocabulary is not shipped here: give a folder
+        of a released checkpoint as the model, which lends its tokenizer and not its weights.
     """
     return TrainConfig(
         model="siglip-b-16-224",
@@ -69,6 +71,7 @@ def unicl() -> TrainConfig:
         ),
         data=DataConfig(batch_size=batch, augment="clip"),
         objective=ObjectiveConfig(name="unicl"),
+        tune=TuneConfig(drop_path=0.2),
     )
 
 
@@ -92,6 +95,7 @@ def florence() -> TrainConfig:
         schedule=ScheduleConfig(kind="cosine", warmup=10_000),
         data=DataConfig(batch_size=24_576, augment="clip"),
         objective=ObjectiveConfig(name="unicl"),
+        tune=TuneConfig(drop_path=0.5),
         strategy="fsdp2",
     )
 

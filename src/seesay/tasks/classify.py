@@ -94,9 +94,9 @@ def label_vectors(
         raise UsageError("classification needs labels, none of them empty", "--labels cat,dog")
     if len(set(labels)) < len(labels):
         raise UsageError("a label is given twice")
-    prompts = _templates(model, templates)
-    texts = [prompt.replace("{}", label) for label in labels for prompt in prompts]
-    vectors = model.embed_texts(texts).view(len(labels), len(prompts), -1)
+    chosen = prompts(model, templates)
+    texts = [prompt.replace("{}", label) for label in labels for prompt in chosen]
+    vectors = model.embed_texts(texts).view(len(labels), len(chosen), -1)
     return F.normalize(vectors.mean(dim=1), dim=-1)
 
 
@@ -122,7 +122,12 @@ def _scores(
         yield ClassifyOutput(scores=scores)
 
 
-def _templates(model: Model, templates: Sequence[str] | str | None) -> Sequence[str]:
+def prompts(model: Model, templates: Sequence[str] | str | None) -> Sequence[str]:
+    """Return the templates that are meant; see `classify`.
+
+    Raises:
+        UsageError: There is no such prompt set, or a template lacks its "{}".
+    """
     sets = model.family.prompt_sets()
     if templates is None:
         return next(iter(sets.values()))

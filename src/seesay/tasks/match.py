@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -28,13 +29,17 @@ class MatchOutput:
 
     Attributes:
         itc: Cosine of the two vectors, -1..1 (the image-text contrastive score).
+        probability: How likely it is that the text describes the image, 0..1, whatever other texts
+            there are. None for models that were trained to compare texts, not to judge one.
     """
 
     itc: float
+    probability: float | None = None
 
     def show(self) -> str:
-        """Return the score, for people."""
-        return f"{self.itc:.3f}"
+        """Return the scores, for people."""
+        likely = "" if self.probability is None else f"   {self.probability:.1%}"
+        return f"{self.itc:.3f}{likely}"
 
 
 def match(model: Model, images: Sequence[ImageInput], texts: Sequence[str]) -> list[MatchOutput]:
@@ -68,7 +73,19 @@ def run(model: Model, requests: Sequence[MatchInput]) -> Iterator[MatchOutput | 
     encoded = model.each_image([group[0].image for group in groups])
     for group, (image, failure) in zip(groups, encoded, strict=True):
         for request in group:
-            yield failure or MatchOutput(itc=float(image @ vectors[request.text]))
+            yield failure or _scored(model, float(image @ vectors[request.text]))
+
+
+def _scored(model: Model, itc: float) -> MatchOutput:
+    """The cosine, and the probability of models that were trained with a sigmoid loss."""
+    bias = getattr(model.module, "logit_bias", None)
+    if bias is None:
+        return MatchOutput(itc=itc)
+    scale = model.module.logit_scale.detach().exp()  # type: ignore[operator]
+    logit = float(scale) * itc + float(bias.detach())
+    # written so that neither exponential overflows
+    likely = 1 / (1 + math.exp(-logit)) if logit > 0 else 1 - 1 / (1 + math.exp(logit))
+    return MatchOutput(itc=itc, probability=likely)
 
 
 def identity(image: ImageInput) -> object:

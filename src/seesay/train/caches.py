@@ -195,7 +195,11 @@ def _image_batches(
     decoded = _ahead(prepare, rows.tolist(), batch_size)
     for start in range(0, len(rows), batch_size):
         some = rows[start : start + batch_size]
-        yield some, torch.cat(list(islice(decoded, len(some))))
+        pixels = list(islice(decoded, len(some)))
+        # by size: some models keep the proportions of their pictures
+        for size in dict.fromkeys(each.shape for each in pixels):
+            same = [i for i, each in enumerate(pixels) if each.shape == size]
+            yield some[same], torch.cat([pixels[i] for i in same])
 
 
 def _text_batches(

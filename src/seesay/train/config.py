@@ -193,11 +193,14 @@ class TuneConfig:
         freeze: Patterns of parameters that stay as they are, such as "image" or "text.blocks.*".
         lora: Adapters to train instead of the weights, or None.
         cache: Towers whose pooled features are computed once and kept: "image", "text".
+        drop_path: Highest probability of leaving a block out, that of the last one (arXiv
+            1603.09382); only for networks that have it.
     """
 
     freeze: tuple[str, ...] = ()
     lora: LoraConfig | None = None
     cache: tuple[Literal["image", "text"], ...] = ()
+    drop_path: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,8 +225,8 @@ class TrainConfig(LoopConfig):
     """A whole run.
 
     Attributes:
-        model: What `seesay.load` takes, or with `init="random"` the name of a variant.
-        init: Where the weights come from.
+        model: What `seesay.load` takes, or the name of a variant.
+        init: Where the weights come from; "random" takes sizes and tokenizer alone from `model`.
         data: Pictures and texts.
         objective: The loss.
         tune: Which weights move.

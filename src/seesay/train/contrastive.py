@@ -16,6 +16,7 @@ from torch import Tensor
 from seesay.data.loader import Batch, Loader, text_lengths
 from seesay.data.order import Order
 from seesay.errors import UsageError
+from seesay.nn.droppath import set_drop_path
 from seesay.protocols import PooledEncoder
 from seesay.train import gradcache, objectives
 from seesay.train.adapters import add_lora, save_adapter
@@ -185,6 +186,8 @@ class Steps:
     def _contrast(self, images: Tensor, texts: Tensor, batch: Batch) -> Tensor:
         # pictures without a text have a part in the loss between views alone
         said = torch.tensor(batch.captions, device=images.device) >= 0
+        if self.config.objective.views and not self.world.agree(float(said.any())):
+            return images.sum() * 0.0  # nobody has a text in this step
         images, texts = images[said], texts[said]
         ids = batch.image_ids.to(images.device)[said]
         labels = batch.labels.to(images.device)[said]
@@ -239,6 +242,8 @@ def prepare(model: Model, config: TrainConfig) -> None:
     module = model.module.requires_grad_(True)
     if config.tune.lora:
         add_lora(module, config.tune.lora)
+    if config.tune.drop_path and not set_drop_path(module, config.tune.drop_path):
+        raise UsageError(f"no block of {model.name} can be left out: drop_path must be 0")
     freeze(module, chosen(model, config.tune.freeze))
     bias = getattr(module, "logit_bias", None)
     if config.objective.name != "sigmoid" and isinstance(bias, Tensor):

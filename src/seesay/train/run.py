@@ -16,6 +16,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from seesay.checkpoints.files import write_json
 from seesay.config import to_dict
 from seesay.errors import StorageError, UsageError
@@ -108,13 +110,20 @@ def _source(config: TrainConfig, folder: Path, resume: str) -> Path | None:
 
 def _model(config: TrainConfig, world: World) -> Model:
     """Return the model to train, in fp32."""
+    from seesay import registry
     from seesay.model import create, load
 
     if not config.model:
         raise UsageError("which model?", "--model NAME, or --set model=NAME")
-    if config.init == "random":
+    if config.init == "random" and config.model in registry.variants():
         return create(config.model, seed=config.seed, device=world.device)
-    return load(config.model, device=world.device, dtype="float32")
+    model = load(config.model, device=world.device, dtype="float32")
+    if config.init == "random":  # a folder lends its sizes and its tokenizer
+        with torch.random.fork_rng():
+            torch.manual_seed(config.seed)
+            model.module = model.family.build(model.config).to(world.device)
+        model.fingerprint = f"random-{model.fingerprint}-{config.seed}"
+    return model
 
 
 def _data(config: TrainConfig, world: World) -> tuple[Dataset, Dataset | None]:
@@ -125,13 +134,12 @@ def _data(config: TrainConfig, world: World) -> tuple[Dataset, Dataset | None]:
     told = config.data
     if not told.path:
         raise UsageError("which data?", "--data PATH, or --set data.path=PATH")
-    dataset = open_dataset(
-        told.path,
-        split=told.split,
-        image_column=told.image_column,
-        text_column=told.text_column,
-        label_column=told.label_column,
-    )
+    columns = {
+        "image_column": told.image_column,
+        "text_column": told.text_column,
+        "label_column": told.label_column,
+    }
+    dataset = open_dataset(told.path, split=told.split, **columns)
     findings = check(dataset)
     if config.objective.views:  # which needs no captions
         kept = [f for f in findings.all if f.kind != "empty-caption"]
@@ -146,7 +154,9 @@ def _data(config: TrainConfig, world: World) -> tuple[Dataset, Dataset | None]:
         raise UsageError(f"{told.path} has no row to train on")
     if not config.evaluate.path:
         return dataset, None
-    return dataset, open_dataset(config.evaluate.path, split=config.evaluate.split)
+    # another table has columns of its own
+    same = columns if config.evaluate.path == told.path else {}
+    return dataset, open_dataset(config.evaluate.path, split=config.evaluate.split, **same)
 
 
 def _describe(

@@ -48,7 +48,9 @@ def read(path: str, options: Options) -> Dataset:
     images = _objects(name, content, "images", ("id", "file_name"), findings)
     annotations = _objects(name, content, "annotations", ("image_id",), findings)
     known = {image["id"]: image for image in images}
-    categories = {c.get("id") for c in content.get("categories") or () if isinstance(c, dict)}
+    listed = content.get("categories")
+    listed = listed if isinstance(listed, list) else []
+    categories = {str(category.get("id")) for category in listed if isinstance(category, dict)}
     notes: dict[Any, list[dict[str, Any]]] = {}
     for note in annotations:
         if note["image_id"] in known:
@@ -115,9 +117,9 @@ def _where(name: str, kind: str, value: dict[str, Any]) -> str:
     return f"{name}:{kind} {value.get('id', '?')}"
 
 
-def _wrong_box(note: dict[str, Any], image: dict[str, Any], categories: set[Any]) -> str | None:
+def _wrong_box(note: dict[str, Any], image: dict[str, Any], categories: set[str]) -> str | None:
     """What is wrong with the box of an annotation (x, y, width, height), None when nothing is."""
-    if "category_id" in note and categories and note["category_id"] not in categories:
+    if "category_id" in note and categories and str(note["category_id"]) not in categories:
         return f"category {note['category_id']!r} is not listed"
     if "bbox" not in note:
         return None
@@ -130,8 +132,13 @@ def _wrong_box(note: dict[str, Any], image: dict[str, Any], categories: set[Any]
         return f"box {box} is not finite"
     if w <= 0 or h <= 0:
         return f"box {box} has no area (x, y, width, height)"
-    width, height = image.get("width"), image.get("height")
+    width, height = (_side(image.get(name)) for name in ("width", "height"))
     # a pixel of grace: published boxes are rounded
-    if x < -1 or y < -1 or (width and x + w > width + 1) or (height and y + h > height + 1):
-        return f"box {box} leaves the picture of {width}x{height}"
+    if x < -1 or y < -1 or x + w > width + 1 or y + h > height + 1:
+        return f"box {box} leaves the picture of {width:g}x{height:g}"
     return None
+
+
+def _side(value: Any) -> float:
+    """The length of a side; without end when the file does not say it."""
+    return float(value) if isinstance(value, (int, float)) and value > 0 else math.inf

@@ -56,7 +56,8 @@ def read(path: str, options: Options) -> Dataset:
             except Refused as error:
                 findings.append(Finding("bad-row", where, shown(str(error))))
                 continue
-            sentences = image.get("sentences") or []
+            sentences = image.get("sentences")
+            sentences = sentences if isinstance(sentences, list) else []
             given = [s.get("raw") if isinstance(s, dict) else s for s in sentences]
             texts = rows.captions(given, where, row, None, findings)
             number = image.get("cocoid", image.get("imgid", file))

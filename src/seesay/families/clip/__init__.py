@@ -44,6 +44,7 @@ FAMILY = Family(
     variants={
         "clip-tiny": _openai("tiny", None, size=32),
         "clip-tiny-resnet": _openai("tiny_resnet", None, size=64),
+        "clip-small": _openai("small", None, size=64),
         "clip-vit-b-32": _openai(
             "vit_b_32", "openai/clip-vit-base-patch32", "3d74acf9a28c67741b2f4f2ea7635f0aaf6f0268"
         ),

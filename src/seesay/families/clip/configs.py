@@ -7,35 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from seesay.errors import CheckpointError
+from seesay.networks.causaltext import CausalTextConfig
 from seesay.networks.resnet import ResNetConfig
 from seesay.networks.vit import VitConfig
-
-
-@dataclass(frozen=True, kw_only=True)
-class TextConfig:
-    """The published facts of a text tower.
-
-    Attributes:
-        vocab_size: V.
-        max_length: Number of positions.
-        width: D.
-        depth: Number of blocks.
-        num_heads: H.
-        mlp_width: Width inside the feed-forward networks.
-        activation: "gelu" or "quick_gelu", whichever the weights were trained with.
-        eps: Added to the variance in all norms.
-        end_id: The id that ends a text, where it is pooled; None pools at the highest id.
-    """
-
-    vocab_size: int = 49408
-    max_length: int = 77
-    width: int
-    depth: int
-    num_heads: int
-    mlp_width: int
-    activation: str
-    eps: float = 1e-5
-    end_id: int | None = 49407
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,12 +24,7 @@ class ClipConfig:
 
     embed_width: int
     image: VitConfig | ResNetConfig
-    text: TextConfig
-
-
-def text_end(vocab_size: int) -> int | None:
-    """Return the end token's id where a layout does not tell it: the published one, or unknown."""
-    return 49407 if vocab_size == 49408 else None
+    text: CausalTextConfig
 
 
 def check_plain(config: ClipConfig, layout: str) -> None:
@@ -90,14 +59,24 @@ def tiny() -> ClipConfig:
         pre_norm=True,
         patch_bias=False,
     )
-    text = TextConfig(width=24, depth=2, num_heads=3, mlp_width=56, activation="quick_gelu")
+    text = CausalTextConfig(width=24, depth=2, num_heads=3, mlp_width=56, activation="quick_gelu")
     return ClipConfig(embed_width=20, image=image, text=text)
+
+
+def small() -> ClipConfig:
+    """One to train from random weights on a laptop: small pictures, few layers. Never published.
+
+    A residual network, for a thousand pictures teach it more than they teach a transformer.
+    """
+    image = ResNetConfig(image_size=(64, 64), depths=(1, 1, 1, 1), width=16, num_heads=8)
+    text = CausalTextConfig(width=128, depth=2, num_heads=2, mlp_width=512, activation="gelu")
+    return ClipConfig(embed_width=128, image=image, text=text)
 
 
 def tiny_resnet() -> ClipConfig:
     """The smallest residual network, for tests."""
     image = ResNetConfig(image_size=(64, 64), depths=(1, 2, 1, 1), width=8, num_heads=4)
-    text = TextConfig(width=24, depth=2, num_heads=3, mlp_width=56, activation="quick_gelu")
+    text = CausalTextConfig(width=24, depth=2, num_heads=3, mlp_width=56, activation="quick_gelu")
     return ClipConfig(embed_width=20, image=image, text=text)
 
 
@@ -160,7 +139,7 @@ def rn50x64() -> ClipConfig:
     return _resnet(1024, 448, (3, 15, 36, 10), 128, _text(1024, 12, 16, "quick_gelu"))
 
 
-def _vit(embed_width: int, image: VitConfig, text: TextConfig) -> ClipConfig:
+def _vit(embed_width: int, image: VitConfig, text: CausalTextConfig) -> ClipConfig:
     return ClipConfig(embed_width=embed_width, image=image, text=text)
 
 
@@ -186,8 +165,8 @@ def _image(
     )
 
 
-def _text(width: int, depth: int, num_heads: int, activation: str) -> TextConfig:
-    return TextConfig(
+def _text(width: int, depth: int, num_heads: int, activation: str) -> CausalTextConfig:
+    return CausalTextConfig(
         width=width,
         depth=depth,
         num_heads=num_heads,
@@ -197,7 +176,11 @@ def _text(width: int, depth: int, num_heads: int, activation: str) -> TextConfig
 
 
 def _resnet(
-    embed_width: int, size: int, depths: tuple[int, int, int, int], width: int, text: TextConfig
+    embed_width: int,
+    size: int,
+    depths: tuple[int, int, int, int],
+    width: int,
+    text: CausalTextConfig,
 ) -> ClipConfig:
     # the pooling's heads are 64 wide, over 32 * width channels
     image = ResNetConfig(

@@ -9,18 +9,18 @@ from typing import Any
 from seesay.checkpoints.files import Source, write_json
 from seesay.checkpoints.keymap import Drop, KeyMap, Rename, Rule
 from seesay.errors import CheckpointError
-from seesay.families.clip.configs import ClipConfig, TextConfig, check_plain, pair, text_end
+from seesay.families.clip.configs import ClipConfig, check_plain, pair
 from seesay.families.clip.processing import (
     MEAN,
-    PUBLISHED_SIZE,
     STD,
-    ClipProcessor,
     published_settings,
     unsaid_settings,
 )
 from seesay.family import Layout
+from seesay.networks.causaltext import CausalTextConfig
 from seesay.networks.vit import VitConfig
 from seesay.nn.mlp import ACTIVATIONS
+from seesay.processing.bytepairs import PUBLISHED_SIZE, BytePairProcessor, published_end
 from seesay.processing.tokens import END, START
 from seesay.protocols import Processor
 
@@ -80,11 +80,11 @@ def hf_config(source: Source) -> ClipConfig:
             patch_bias=False,
             **_hf_tower(image),
         ),
-        text=TextConfig(
+        text=CausalTextConfig(
             vocab_size=text["vocab_size"],
             max_length=text["max_position_embeddings"],
             # 2 is what releases from before the id was recorded say, and means "the highest id"
-            end_id=text_end(text["vocab_size"]) if end_id == 2 else end_id,
+            end_id=published_end(text["vocab_size"]) if end_id == 2 else end_id,
             **_hf_tower(text),
         ),
     )
@@ -176,7 +176,7 @@ def hf_files(config: ClipConfig, processor: Processor, folder: Path) -> str:
             "projection_dim": config.embed_width,
         },
     }
-    if isinstance(processor, ClipProcessor) and processor.tokenizer is not None:
+    if isinstance(processor, BytePairProcessor) and processor.tokenizer is not None:
         data["text_config"]["bos_token_id"] = processor.tokenizer.start_id
         write_json(folder / "tokenizer_config.json", _tokens(text))
     spec = processor.image
@@ -203,7 +203,7 @@ def hf_files(config: ClipConfig, processor: Processor, folder: Path) -> str:
     return "model.safetensors"
 
 
-def _tokens(text: TextConfig) -> dict[str, Any]:
+def _tokens(text: CausalTextConfig) -> dict[str, Any]:
     return {
         "tokenizer_class": "CLIPTokenizer",
         "model_max_length": text.max_length,
@@ -214,7 +214,7 @@ def _tokens(text: TextConfig) -> dict[str, Any]:
     }
 
 
-def _hf_tower_back(tower: VitConfig | TextConfig) -> dict[str, Any]:
+def _hf_tower_back(tower: VitConfig | CausalTextConfig) -> dict[str, Any]:
     return {
         "hidden_size": tower.width,
         "intermediate_size": tower.mlp_width,

@@ -8,18 +8,19 @@ from typing import Any
 
 from seesay.checkpoints.files import Source, write_json
 from seesay.errors import CheckpointError, nearest
-from seesay.families.clip.configs import ClipConfig, TextConfig, check_plain, pair, text_end
+from seesay.families.clip.configs import ClipConfig, check_plain, pair
 from seesay.families.clip.openai import openai_keymap
 from seesay.families.clip.processing import (
     MEAN,
-    PUBLISHED_SIZE,
     STD,
     published_settings,
     unsaid_settings,
 )
 from seesay.family import Layout
+from seesay.networks.causaltext import CausalTextConfig
 from seesay.networks.resnet import ResNetConfig
 from seesay.networks.vit import VitConfig
+from seesay.processing.bytepairs import PUBLISHED_SIZE, published_end
 from seesay.processing.image import RESAMPLE
 from seesay.protocols import Processor
 
@@ -70,7 +71,7 @@ def open_clip_config(source: Source) -> ClipConfig:
     return ClipConfig(
         embed_width=data["embed_dim"],
         image=image,
-        text=TextConfig(
+        text=CausalTextConfig(
             vocab_size=vocab_size,
             max_length=text.get("context_length", 77),
             width=text_width,
@@ -79,7 +80,7 @@ def open_clip_config(source: Source) -> ClipConfig:
             mlp_width=int(text_width * text.get("mlp_ratio", 4.0)),
             activation=activation,
             eps=(text.get("norm_kwargs") or {}).get("eps", 1e-5),
-            end_id=text_end(vocab_size),
+            end_id=published_end(vocab_size),
         ),
     )
 
@@ -182,6 +183,12 @@ def _ratio(mlp_width: int, width: int) -> float:
     return ratio if int(width * ratio) == mlp_width else (mlp_width + 0.5) / width
 
 
+def _recognises(source: Source) -> bool:
+    """Whether open_clip wrote it; towers that timm builds for a sigmoid loss are another family."""
+    data = source.json("open_clip_config.json")
+    return data is not None and "siglip" not in str(data.get("model_cfg"))
+
+
 OPEN_CLIP = Layout(
     name="open_clip",
     files=(
@@ -193,7 +200,7 @@ OPEN_CLIP = Layout(
         "*.bin",
         "*.pt",
     ),
-    recognises=lambda source: source.json("open_clip_config.json") is not None,
+    recognises=_recognises,
     config=open_clip_config,
     settings=open_clip_settings,
     keymap=openai_keymap,

@@ -9,11 +9,13 @@ from pathlib import Path
 from seesay.checkpoints.files import Source
 from seesay.checkpoints.keymap import Constant, Drop, KeyMap, Rename, Rule, Split, Transpose
 from seesay.errors import CheckpointError
-from seesay.families.clip.configs import ClipConfig, TextConfig, check_plain, text_end
+from seesay.families.clip.configs import ClipConfig, check_plain
 from seesay.families.clip.processing import published_settings
 from seesay.family import Layout
+from seesay.networks.causaltext import CausalTextConfig
 from seesay.networks.resnet import ResNetConfig
 from seesay.networks.vit import VitConfig
+from seesay.processing.bytepairs import published_end
 from seesay.protocols import Processor
 
 _log = logging.getLogger("seesay")
@@ -115,7 +117,7 @@ def openai_config(source: Source) -> ClipConfig:
     try:
         width, mlp_width = shapes["ln_final.weight"][0], shapes[_FIRST_MLP][0]
         vocab_size = shapes["token_embedding.weight"][0]
-        text = TextConfig(
+        text = CausalTextConfig(
             vocab_size=vocab_size,
             max_length=shapes["positional_embedding"][0],
             width=width,
@@ -123,7 +125,7 @@ def openai_config(source: Source) -> ClipConfig:
             num_heads=width // 64,
             mlp_width=mlp_width,
             activation="quick_gelu",
-            end_id=text_end(vocab_size),
+            end_id=published_end(vocab_size),
         )
         image = _vit_of(shapes) if "visual.proj" in shapes else _resnet_of(shapes)
         embed_width = shapes["text_projection"][1]
@@ -178,7 +180,7 @@ def _count(shapes: dict[str, tuple[int, ...]], pattern: str) -> int:
 
 def _openai_files(config: ClipConfig, processor: Processor, folder: Path) -> str:
     """Nothing lies beside the weights, so all they cannot say must be as it always is."""
-    towers: list[TextConfig | VitConfig] = [config.text]
+    towers: list[CausalTextConfig | VitConfig] = [config.text]
     if isinstance(config.image, VitConfig):
         towers.append(config.image)
     for tower in towers:

@@ -15,6 +15,7 @@ from seesay.nn.attention import MultiHeadAttention, attention
 from seesay.nn.blocks import PreNormBlock
 from seesay.nn.mlp import ACTIVATIONS, Mlp
 from seesay.nn.norm import LayerNorm
+from seesay.nn.patches import PatchEmbedding
 
 QUICK_GELU_SLOPE = 1.702
 
@@ -121,6 +122,7 @@ class PackedLinear(Packed):
 _POST_OPS: dict[str | None, tuple[str, str]] = {
     None: ("none", ""),
     "gelu": ("gelu", "none"),
+    "gelu_tanh": ("gelu", "tanh"),
     "swish": ("swish", ""),
 }
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"swish": F.silu, **ACTIVATIONS}
@@ -217,13 +219,13 @@ class PackedBlock(Packed):
 
 
 class PackedPatches(Packed):
-    """A convolution whose windows neither overlap nor leave gaps, as one product.
+    """`PatchEmbedding` from pixels that lie channels last in memory.
 
     Shapes: [B, c, h, w] -> [B, D, h / patch, w / patch]; what lies past the last whole patch is
     not seen.
     """
 
-    def __init__(self, conv: nn.Conv2d) -> None:
+    def __init__(self, conv: PatchEmbedding) -> None:
         super().__init__(conv.weight.dtype)
         self.rows, self.columns = conv.kernel_size
         # channels last, as the pixels lie in memory
@@ -238,16 +240,6 @@ class PackedPatches(Packed):
         tiles = whole.reshape(batch, height, self.rows, width, self.columns, channels)
         patches = tiles.transpose(2, 3).flatten(3)  # [B, rows, columns, patch * patch * c]
         return self.project(patches).permute(0, 3, 1, 2)  # type: ignore[no-any-return]
-
-
-def pack_conv(conv: nn.Conv2d) -> nn.Module:
-    """Return the packed counterpart of a patch embedding; other convolutions are kept.
-
-    They gain only from an activation folded into them: see `PackedConv`.
-    """
-    tiles = conv.kernel_size == conv.stride and max(conv.kernel_size) > 1
-    plain = conv.groups == 1 and conv.dilation == (1, 1) and conv.padding == (0, 0)
-    return PackedPatches(conv) if tiles and plain else conv
 
 
 class PackedConv(Packed):
@@ -292,13 +284,13 @@ def pack_linear(layer: nn.Linear) -> nn.Module:
 
 def is_plain(module: nn.Module) -> bool:
     """Whether a module is made of the expected parts alone: no adapter took the place of one."""
-    parts = (PreNormBlock, MultiHeadAttention, Mlp, LayerNorm, nn.Linear, nn.Conv2d)
+    parts = (PreNormBlock, MultiHeadAttention, Mlp, LayerNorm, nn.Linear, nn.Conv2d, PatchEmbedding)
     return all(type(part) in parts for part in module.modules())
 
 
 PACKERS: Mapping[type[nn.Module], Callable[[Any], nn.Module]] = {
     nn.Linear: pack_linear,
-    nn.Conv2d: pack_conv,
+    PatchEmbedding: PackedPatches,
     Mlp: PackedMlp,
     MultiHeadAttention: PackedAttention,
     PreNormBlock: PackedBlock,

@@ -35,7 +35,11 @@ BLOCK_COSINE = 0.995
 TOWER_COSINE = 0.999
 """A model is quantised when the features of each made-up picture keep at least this cosine."""
 
-POST_OPS = {"gelu": (1.0, ("gelu", "none")), "quick_gelu": (QUICK_GELU_SLOPE, ("swish", ""))}
+POST_OPS = {
+    "gelu": (1.0, ("gelu", "none")),
+    "gelu_tanh": (1.0, ("gelu", "tanh")),
+    "quick_gelu": (QUICK_GELU_SLOPE, ("swish", "")),
+}
 """Activation -> what its input is scaled by, and the operator's name and algorithm for it."""
 
 
