@@ -12,8 +12,8 @@ from fakemodel import FakeModel
 
 from seesay.index import Collection
 from seesay.index.items import Item
-from seesay.processing.folder import walk
 from seesay.names import shown, uri
+from seesay.processing.folder import walk
 
 ODD = [
     b"new\nline.jpg",

@@ -14,7 +14,7 @@ import dataclasses
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -85,6 +85,8 @@ class Adapter:
                 wrong.append(f"there is no {name}.{nearest(name, tensors)}")
             elif tensors[name].shape != value.shape:
                 wrong.append(f"{name} is {list(tensors[name].shape)}, not {list(value.shape)}")
+            elif tensors[name].is_floating_point() != value.is_floating_point():
+                wrong.append(f"{name} is {tensors[name].dtype}, not {value.dtype}")
             else:
                 found[name] = value
         for name, (down, up, scale) in self.updates.items():
@@ -146,7 +148,7 @@ def read_adapter(folder: str | os.PathLike[str]) -> Adapter:
     tensors = read_tensors(path)
     with safe_open(path, framework="pt") as file:
         told = file.metadata() or {}
-    if told.get(DIGEST, tensor_digest(tensors)) != tensor_digest(tensors):
+    if DIGEST in told and told[DIGEST] != tensor_digest(tensors):
         raise CheckpointError(f"{path} is damaged: its digest has changed", "copy it again")
     parts: dict[str, dict[str, Tensor]] = {}
     whole: dict[str, Tensor] = {}
@@ -166,6 +168,8 @@ def read_adapter(folder: str | os.PathLike[str]) -> Adapter:
             raise CheckpointError(f"{path}: the two matrices of {layer} do not go together")
         scale = _scale(place / CONFIG, config, layer, rank=len(pair["A"]))
         updates[layer] = Update(pair["A"], pair["B"], scale)
+    if not updates:
+        raise CheckpointError(f"{path} holds no update of any layer")
     return Adapter(place, config.get("base_model_name_or_path"), told.get(BASE), updates, whole)
 
 
@@ -216,7 +220,8 @@ def attach(module: nn.Module, adapter: Adapter) -> None:
             layer: Any = module.get_submodule(name)
             layer.lora_A["default"].weight.copy_(update.down)
             layer.lora_B["default"].weight.copy_(update.up)
-        own = {name.replace(".base_layer.", "."): t for name, t in tensors_of(module)}
+        held = module.state_dict(keep_vars=True)
+        own = {name.replace(".base_layer.", "."): tensor for name, tensor in held.items()}
         for name, value in adapter.whole.items():
             own[name].data = value.clone()
 
@@ -242,7 +247,7 @@ def inject(
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError:
-        raise MissingExtra("peft", "train", "keeping an adapter apart from the weights") from None
+        raise MissingExtra("peft", "train", "an adapter beside the weights") from None
     first = next(iter(ranks))
     told = LoraConfig(
         r=ranks[first],
@@ -253,11 +258,6 @@ def inject(
         alpha_pattern={f"^{re.escape(n)}": a for n, a in alphas.items() if a != alphas[first]},
     )
     inject_adapter_in_model(told, module)
-
-
-def tensors_of(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Yield the parameters and the saved buffers of a module, as they are, by name."""
-    yield from module.state_dict(keep_vars=True).items()
 
 
 def _check_kind(path: Path, config: Mapping[str, Any]) -> None:

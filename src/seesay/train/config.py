@@ -115,6 +115,9 @@ class DataConfig:
         image_column: The column with the file's name, where its name is unusual.
         text_column: The column with the caption.
         label_column: The column with the class.
+        separator: What stands between the columns of a CSV, where that is not recognised.
+        root: The folder that file names are relative to, where that is not the listing's. How
+            columns are called and this go for the data of `evaluate` too.
         batch_size: Pairs a step, of all processes together.
         micro_batch: Pairs that go through the towers at once, when that is fewer; the loss still
             sees the whole batch.
@@ -130,6 +133,8 @@ class DataConfig:
     image_column: str | None = None
     text_column: str | None = None
     label_column: str | None = None
+    separator: str | None = None
+    root: str | None = None
     batch_size: int = 256
     micro_batch: int | None = None
     augment: str = "none"

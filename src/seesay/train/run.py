@@ -20,8 +20,8 @@ import torch
 
 from seesay.checkpoints.files import write_json
 from seesay.config import to_dict
-from seesay.errors import StorageError, UsageError
-from seesay.train.config import TrainConfig, read_config
+from seesay.errors import InputError, StorageError, UsageError
+from seesay.train.config import DataConfig, TrainConfig, read_config
 from seesay.train.loop import Outcome, fit
 from seesay.train.parallel import World, joined
 from seesay.train.state import Checkpoints
@@ -128,35 +128,51 @@ def _model(config: TrainConfig, world: World) -> Model:
 
 def _data(config: TrainConfig, world: World) -> tuple[Dataset, Dataset | None]:
     """Open and check the data: what is bad about it is told before the first step."""
-    from seesay.data import open_dataset
-    from seesay.data.check import check
-
     told = config.data
     if not told.path:
         raise UsageError("which data?", "--data PATH, or --set data.path=PATH")
-    columns = {
-        "image_column": told.image_column,
-        "text_column": told.text_column,
-        "label_column": told.label_column,
-    }
-    dataset = open_dataset(told.path, split=told.split, **columns)
-    findings = check(dataset)
-    if config.objective.views:  # which needs no captions
-        kept = [f for f in findings.all if f.kind != "empty-caption"]
-        findings = dataclasses.replace(findings, all=kept)
-    if told.on_missing == "error" and (error := findings.error()) is not None:
+    dataset = _open(told.path, told.split, told)
+    # one process looks at every picture's header, and tells the others
+    error, rows = world.told(_checked(dataset, config) if world.rank == 0 else None)
+    if error is not None:
         raise error
-    if findings.stopping:
-        dataset = dataset.select(findings.good_rows())
-        if world.rank == 0:
-            _log.warning("%s: left out %d bad rows", told.path, len(findings.stopping))
+    if rows is not None:
+        dataset = dataset.select(rows)
     if not len(dataset):
         raise UsageError(f"{told.path} has no row to train on")
     if not config.evaluate.path:
         return dataset, None
-    # another table has columns of its own
-    same = columns if config.evaluate.path == told.path else {}
-    return dataset, open_dataset(config.evaluate.path, split=config.evaluate.split, **same)
+    return dataset, _open(config.evaluate.path, config.evaluate.split, told)
+
+
+def _open(path: str, split: str | None, told: DataConfig) -> Dataset:
+    from seesay.data import open_dataset
+
+    return open_dataset(
+        path,
+        split=split,
+        image_column=told.image_column,
+        text_column=told.text_column,
+        label_column=told.label_column,
+        separator=told.separator,
+        root=told.root,
+    )
+
+
+def _checked(dataset: Dataset, config: TrainConfig) -> tuple[InputError | None, list[int] | None]:
+    """Return the error to stop with, or the rows to train on, None for all."""
+    from seesay.data.check import check
+
+    findings = check(dataset)
+    if config.objective.views:  # which needs no captions
+        kept = [f for f in findings.all if f.kind != "empty-caption"]
+        findings = dataclasses.replace(findings, all=kept)
+    if config.data.on_missing == "error":
+        return findings.error(), None
+    if not findings.stopping:
+        return None, None
+    _log.warning("%s: left out %d bad rows", config.data.path, len(findings.stopping))
+    return None, findings.good_rows()
 
 
 def _describe(
