@@ -17,7 +17,7 @@ from torch import nn
 import seesay
 from seesay.config import to_dict
 from seesay.train.config import DataConfig, ObjectiveConfig
-from seesay.train.parallel import World, joined, spread, unsharded, unsynchronised
+from seesay.train.parallel import World, joined, spread, unsynchronised, whole
 from seesay.train.run import run
 from seesay.train.state import read_state
 from train import made
@@ -100,8 +100,8 @@ def test_alone_nothing_is_wrapped_and_everyone_agrees() -> None:
     module = nn.Linear(2, 2)
     world = World()
     assert spread(module, module, world, "ddp") is module
-    with unsharded(module), unsynchronised(module):
-        assert world.agree(3.0) == 3.0
+    with unsynchronised(module):
+        assert whole(module, lambda: world.agree(3.0)) == 3.0
     assert world.told({"a": 1}) == {"a": 1}
     assert world.mean({"loss": torch.tensor(2.0)}) == {"loss": 2.0}
     with joined("cpu") as alone:

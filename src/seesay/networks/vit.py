@@ -115,10 +115,11 @@ class ViT(nn.Module):
         rows, columns = patches.shape[-2:]
         tokens = patches.flatten(2).transpose(1, 2)  # [B, P, D]
         if self.config.class_token:
-            start = self.class_embedding.to(tokens.dtype).expand(len(tokens), 1, -1)
+            start = self.class_embedding.expand(len(tokens), 1, -1)
             tokens = torch.cat([start, tokens], 1)
-        positions = self.positions(rows, columns).to(tokens.dtype)
-        return self.pre_norm(tokens + positions)  # type: ignore[no-any-return]
+        # under autocast the products are in bfloat16 and the positions, so the stream, in float32:
+        # a gradient that went through a rounded stream is three times as far off
+        return self.pre_norm(tokens + self.positions(rows, columns))  # type: ignore[no-any-return]
 
     def positions(self, rows: int, columns: int) -> Tensor:
         """Return the position embeddings [1 + P, D], or [P, D], of a grid of patches."""

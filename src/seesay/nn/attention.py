@@ -45,6 +45,13 @@ def _trains_slowly(query: Tensor, key: Tensor) -> bool:
     )
 
 
+def as_autocast(x: Tensor) -> Tensor:
+    """Return x as autocast gives it to products, so that the three that read it share one copy."""
+    if not torch.is_autocast_enabled(x.device.type):
+        return x
+    return x.to(torch.get_autocast_dtype(x.device.type))
+
+
 class MultiHeadAttention(nn.Module):
     """Multi-head attention of tokens on themselves or on a source.
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from seesay.nn.attention import MultiHeadAttention
+from seesay.nn.attention import MultiHeadAttention, as_autocast
 from seesay.nn.mlp import Mlp
 from seesay.nn.norm import LayerNorm
 
@@ -44,7 +44,7 @@ class PreNormBlock(nn.Module):
             mask: Boolean, broadcastable to [B, H, L, L].
             queries: Transform and return only so many tokens from the first on; they attend to all.
         """
-        tokens = self.attention_norm(x)
+        tokens = as_autocast(self.attention_norm(x))
         x = x[:, :queries] + self.attention(tokens[:, :queries], mask, source=tokens)
         return x + self.mlp(self.mlp_norm(x))  # type: ignore[no-any-return]
 

@@ -221,11 +221,12 @@ def _text_batches(
 
 def _text_keys(dataset: Dataset) -> tuple[Keys, NDArray[np.int64]]:
     """Return the key of every text of every record, and where each record's texts begin."""
-    counts, keys = [], []
+    counts, keys = [0], bytearray()
     for record in dataset:
         counts.append(len(record.texts))
-        keys += [digest(text.encode("utf-8", "surrogatepass")) for text in record.texts]
-    return np.array(keys, dtype=KEY), np.cumsum([0, *counts])[:-1]
+        for text in record.texts:
+            keys += digest(text.encode("utf-8", "surrogatepass"))
+    return np.frombuffer(keys, KEY), np.cumsum(counts)[:-1]
 
 
 def _identify(model: Model, tower: Tower, bf16: bool) -> tuple[str, int]:

@@ -24,7 +24,8 @@ from seesay.train.caches import Features, cached_features
 from seesay.train.config import ObjectiveConfig, TrainConfig
 from seesay.train.freeze import freeze, training_mode
 from seesay.train.loop import Learner, autocast
-from seesay.train.parallel import World, spread, unsharded, unsynchronised
+from seesay.train.parallel import World, spread, unsynchronised, whole
+from seesay.train.progress import counting
 from seesay.train.reach import chosen, tower_weights
 from seesay.train.towers import HEAD, Inputs, Towers, ViewHead
 
@@ -46,6 +47,8 @@ def contrastive(
     world: World,
     caches: Path,
     evaluation: Dataset | None = None,
+    *,
+    quiet: bool = False,
 ) -> Learner:
     """Return what trains the model's towers on the dataset; changes the model in place.
 
@@ -56,6 +59,7 @@ def contrastive(
         world: The processes that train together.
         caches: Where features of frozen towers are kept.
         evaluation: What to measure the model on, or None.
+        quiet: Show no progress while features are computed.
 
     Raises:
         UsageError: The configuration asks for what the model or the data cannot give.
@@ -70,6 +74,7 @@ def contrastive(
             caches,
             bf16=autocast(config, world.device) is not nullcontext,
             augment=config.data.augment,
+            progress=counting(f"{tower} features", quiet=quiet),
         )
         for tower in config.tune.cache
     }
@@ -282,11 +287,11 @@ def _evaluation(
 
         measure: Any = retrieval if config.evaluate.task == "retrieval" else zeroshot
         precision = autocast(config, world.device)
-        with unsharded(forward), precision():
+        with precision():
             report = measure(model, dataset, limit=config.evaluate.limit, resamples=0)
         return {name: float(value) for name, value in report.metrics.items()}
 
-    return evaluate
+    return lambda: whole(forward, evaluate)
 
 
 def _metric(config: TrainConfig) -> str:

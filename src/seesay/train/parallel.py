@@ -9,17 +9,20 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from seesay.device import pick_device
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,8 @@ def spread(forward: nn.Module, module: nn.Module, world: World, strategy: str) -
     """Return what to call in place of `forward` so that gradients are averaged over processes.
 
     Args:
-        forward: Computes everything that is differentiated; a thin layer around `module`.
+        forward: Computes everything that is differentiated; a thin layer around `module`. For
+            "fsdp2" it has a method `within`, which calls a function; see `whole`.
         module: What is trained.
         world: The processes.
         strategy: "ddp", or "fsdp2", which shards the parameters of `module` where they are.
@@ -107,20 +111,18 @@ def spread(forward: nn.Module, module: nn.Module, world: World, strategy: str) -
     for block in _blocks(module):
         fully_shard(block, mesh=mesh, ignored_params=scalars)
     fully_shard(forward, mesh=mesh, ignored_params=scalars)
+    register_fsdp_forward_method(forward, "within")
     return forward
 
 
-@contextmanager
-def unsharded(forward: nn.Module) -> Iterator[None]:
-    """Let the parts of what `spread` returned be called by themselves; all processes together."""
-    if not isinstance(forward, FSDPModule):
-        yield
-        return
-    forward.unshard()
-    try:
-        yield
-    finally:
-        forward.reshard()
+def whole(forward: nn.Module, function: Callable[[], T]) -> T:
+    """Return what a function returns that calls parts of what `spread` returned by themselves.
+
+    All processes call it together.
+    """
+    if isinstance(forward, FSDPModule):
+        return cast("T", cast("Any", forward).within(function))
+    return function()
 
 
 def _averaging(world: World) -> Callable[[Tensor], None]:

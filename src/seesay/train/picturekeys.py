@@ -12,6 +12,7 @@ import os
 import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,19 +84,17 @@ def _grow(table: NDArray[Any], dataset: Dataset, states: Keys, path: Path) -> ND
 
 def _states(dataset: Dataset) -> Keys:
     """Return what tells that a picture has not changed, b"" where nothing does."""
-    files: dict[str, bytes] = {}
     now = time.time_ns()
 
+    @lru_cache(maxsize=10_000)  # a shard holds many pictures
     def state(path: str) -> bytes:
-        if path not in files:
-            found = look(path)
-            # a file that changed a moment ago may change again and bear the same time
-            settled = found is not None and now - found.mtime_ns > SETTLED_NS
-            told = f"{path}\0{found.size}\0{found.mtime_ns}" if found and settled else ""
-            files[path] = told.encode("utf-8", "surrogatepass")
-        return files[path]
+        found = look(path)
+        # a file that changed a moment ago may change again and bear the same time
+        settled = found is not None and now - found.mtime_ns > SETTLED_NS
+        told = f"{path}\0{found.size}\0{found.mtime_ns}" if found and settled else ""
+        return told.encode("utf-8", "surrogatepass")
 
-    states = []
+    states = bytearray()
     for record in dataset:
         image, told = record.image, b""
         if isinstance(image, Member):
@@ -103,15 +102,15 @@ def _states(dataset: Dataset) -> Keys:
             told = whole and whole + f"\0{image.offset}\0{image.size}".encode()
         elif not isinstance(image, Cell):
             told = state(image)
-        states.append(digest(told) if told else b"")
-    return np.array(states, dtype=KEY)
+        states += digest(told) if told else bytes(16)
+    return np.frombuffer(states, KEY)
 
 
 def _read(dataset: Dataset, rows: NDArray[np.int64]) -> Keys:
     """Return the keys of some pictures from their bytes."""
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        found = list(pool.map(lambda row: digest(dataset.image_bytes(row)), rows.tolist()))
-    return np.array(found, dtype=KEY)
+        found = pool.map(lambda row: digest(dataset.image_bytes(row)), rows.tolist())
+        return np.frombuffer(b"".join(found), KEY)
 
 
 def _read_table(path: Path) -> NDArray[Any]:

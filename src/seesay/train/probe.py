@@ -33,6 +33,7 @@ from seesay.train.caches import Features, cached_features
 from seesay.train.config import TrainConfig
 from seesay.train.loop import Learner, autocast
 from seesay.train.parallel import World, spread
+from seesay.train.progress import counting
 
 if TYPE_CHECKING:
     from seesay.data.record import Dataset
@@ -77,6 +78,8 @@ def probe(
     world: World,
     caches: Path,
     evaluation: Dataset | None = None,
+    *,
+    quiet: bool = False,
 ) -> Learner:
     """Return what trains a linear classifier of the dataset's labels; the model stays as it is.
 
@@ -87,6 +90,7 @@ def probe(
         world: The processes that train together.
         caches: Where features are kept.
         evaluation: Labelled pictures to measure the classifier on, or None.
+        quiet: Show no progress while features are computed.
 
     Raises:
         UsageError: A picture has no label, or the model keeps its features to itself.
@@ -95,7 +99,7 @@ def probe(
         raise UsageError(f"the features of {model.name} cannot be had before their projection")
     classes = _classes(dataset)
     model.module.requires_grad_(False)
-    features = _features(model, dataset, config, world, caches)
+    features = _features(model, dataset, config, world, caches, quiet)
     module = Probe(features.width, len(classes)).to(world.device)
     _standardise(module, features, len(dataset))
     forward = spread(module, module, world, "ddp")
@@ -123,7 +127,7 @@ def probe(
         module,
         batch,
         learn,
-        evaluate=_evaluation(module, model, evaluation, classes, config, world, caches),
+        evaluate=_evaluation(module, model, evaluation, classes, config, world, caches, quiet),
         export=lambda folder, weights: _export(folder, weights, classes, model),
         rows=lambda found: ", ".join(dataset[i].where for i in found.rows[:20]),
         metric="top1" if evaluation is not None else "-loss",
@@ -207,10 +211,17 @@ def load_probe(folder: str | os.PathLike[str], *, device: str = "auto") -> Class
 
 
 def _features(
-    model: Model, dataset: Dataset, config: TrainConfig, world: World, caches: Path
+    model: Model, dataset: Dataset, config: TrainConfig, world: World, caches: Path, quiet: bool
 ) -> Features:
-    bf16 = autocast(config, world.device) is not nullcontext
-    return cached_features(model, dataset, "image", caches, bf16=bf16, augment=config.data.augment)
+    return cached_features(
+        model,
+        dataset,
+        "image",
+        caches,
+        bf16=autocast(config, world.device) is not nullcontext,
+        augment=config.data.augment,
+        progress=counting(f"features of {dataset.name}", quiet=quiet),
+    )
 
 
 def _classes(dataset: Dataset) -> tuple[str, ...]:
@@ -241,12 +252,13 @@ def _evaluation(
     config: TrainConfig,
     world: World,
     caches: Path,
+    quiet: bool,
 ) -> Any:
     if dataset is None:
         return None
     if _classes(dataset) != classes:
         raise UsageError(f"{dataset.name} has other classes than the data that is trained on")
-    features = _features(model, dataset, config, world, caches)
+    features = _features(model, dataset, config, world, caches, quiet)
     labels = dataset.labels
 
     @torch.no_grad()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -89,6 +90,19 @@ class Progress:
         places = {"memory_mb": "", "gpu_memory_mb": " on the GPU"}
         parts += [f"{size / 1024:.1f} GB{places[key]}" for key, size in memory().items()]
         return ", ".join(parts)
+
+
+def counting(what: str, *, quiet: bool = False) -> Callable[[int, int], None]:
+    """Return a function that is told (done, total), and prints a line every ten seconds."""
+    spoke = time.monotonic()
+
+    def tell(done: int, total: int) -> None:
+        nonlocal spoke
+        if not quiet and time.monotonic() - spoke >= SPEAK_EVERY:
+            spoke = time.monotonic()
+            print(f"{what} {done}/{total}", file=sys.stderr, flush=True)
+
+    return tell
 
 
 def duration(seconds: float) -> str:

@@ -69,7 +69,7 @@ def run(
         model = _model(config, world)
         dataset, evaluation = _data(config, world)
         caches = Path(os.environ.get("SEESAY_CACHE", place / "features"))
-        learner = build(model, dataset, config, world, caches, evaluation)
+        learner = build(model, dataset, config, world, caches, evaluation, quiet=quiet)
         steps = config.steps or math.ceil((config.epochs or 1) * (learner.steps_per_epoch or 1))
         if world.rank == 0:
             _describe(config, place, model, dataset, steps)

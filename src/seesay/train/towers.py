@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+T = TypeVar("T")
 HEAD = "view_head"
 """Name under which the head of the self-supervised loss stands in the module while it trains."""
 
@@ -75,6 +77,10 @@ class Towers(nn.Module):
             getattr(module, HEAD)(module.pool_image(inputs.views[:, i])) for i in (0, 1)
         )
         return images, texts, first, second
+
+    def within(self, function: Callable[[], T]) -> T:
+        """Call a function as if from `forward`: what is sharded over processes is whole there."""
+        return function()
 
 
 class ViewHead(nn.Module):
