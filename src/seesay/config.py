@@ -18,6 +18,17 @@ def to_dict(config: Any) -> dict[str, Any]:
     return dataclasses.asdict(config)
 
 
+def flat(data: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """Return nested data with paths for keys, as settings are told; tuples as lists."""
+    found: dict[str, Any] = {}
+    for key, value in data.items():
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{above}{key}.")
+        else:
+            found[above + key] = list(value) if isinstance(value, tuple) else value
+    return found
+
+
 def from_dict(kind: type[T], data: Mapping[str, Any]) -> T:
     """Return an instance of the dataclass `kind`.
 
@@ -55,43 +66,92 @@ def override(config: T, settings: Iterable[str]) -> T:
 
     Values are read as JSON, and as plain text where that fails: `lr=1e-4`, `betas=[0.9,0.98]`,
     `lora=null`, `path=photos`. Setting a field of an optional part that is None makes the part.
+    All are set together, so their order decides nothing, but that the last of two equals holds.
 
     Raises:
         UsageError: There is no such field, the nearest are named; or the value is not of its kind.
     """
+    changes: Any = {}
     for setting in settings:
-        path, equals, text = setting.partition("=")
+        path, equals, text = (part.strip() for part in setting.partition("="))
         if not equals:
             raise UsageError(f"{setting!r} sets nothing", "write it as path.to.field=value")
-        config = _set(config, path.strip(), path.strip().split("."), text)
+        *above, last = path.split(".")
+        kind: Any = type(config)
+        place = changes
+        for key in above:
+            parts = [k for k in _kinds(_hint(kind, key, path)) if dataclasses.is_dataclass(k)]
+            if not parts:
+                raise UsageError(f"there is no setting {path!r}: {key} has no parts")
+            kind, place = parts[0], place.setdefault(key, {})
+            if isinstance(place, _Value):
+                raise UsageError(f"{path!r} is set, and {key!r} as a whole", "set one of them")
+        place[last] = _Value(_read(_hint(kind, last, path), text, path))
+    result: T = _changed(config, changes)
+    return result
+
+
+def checked(config: T) -> T:
+    """Return a configuration whose values are of the kinds their fields say.
+
+    Raises:
+        UsageError: One is not; it is named.
+    """
+    for field in dataclasses.fields(config):  # type: ignore[arg-type]
+        value = getattr(config, field.name)
+        hint = get_type_hints(type(config))[field.name]
+        if dataclasses.is_dataclass(value):
+            checked(value)
+        elif not any(_as(kind, value, str(value))[0] for kind in _kinds(hint)):
+            raise UsageError(f"{field.name}={value!r} is not {_told(hint)}")
     return config
 
 
-def _set(config: Any, path: str, keys: list[str], text: str) -> Any:
-    """Return a dataclass in which the field that `keys` lead to holds what `text` says."""
-    names = [f.name for f in dataclasses.fields(config)]
-    key, *rest = keys
+@dataclasses.dataclass
+class _Value:
+    """What a setting sets, beside dictionaries of settings of parts."""
+
+    value: Any
+
+
+def _hint(kind: Any, key: str, path: str) -> Any:
+    names = [f.name for f in dataclasses.fields(kind)]
     if key not in names:
         raise UsageError(
             f"there is no setting {path!r}: {key!r} is none of {', '.join(names)}."
             f"{nearest(key, names)}"
         )
-    hint, value = get_type_hints(type(config))[key], getattr(config, key)
-    if not rest:
-        return _rebuilt(config, key, _read(hint, text, path))
-    if value is None:
-        parts = [k for k in get_args(hint) if isinstance(k, type) and dataclasses.is_dataclass(k)]
-        value = parts[0]() if parts else None
-    if not dataclasses.is_dataclass(value):
-        raise UsageError(f"there is no setting {path!r}: {key} has no parts")
-    return _rebuilt(config, key, _set(value, path, rest, text))
+    return get_type_hints(kind)[key]
 
 
-def _rebuilt(config: Any, key: str, value: Any) -> Any:
+def _changed(config: Any, changes: Mapping[str, Any]) -> Any:
+    """Return a dataclass with changes, those of its parts included."""
+    values = {}
+    for key, change in changes.items():
+        if isinstance(change, _Value):
+            values[key] = change.value
+            continue
+        part = getattr(config, key)
+        if part is None:
+            kinds = _kinds(get_type_hints(type(config))[key])
+            made: Any = next(kind for kind in kinds if dataclasses.is_dataclass(kind))
+            part = made()
+        values[key] = _changed(part, change)
     try:
-        return dataclasses.replace(config, **{key: value})
+        return dataclasses.replace(config, **values)
     except ValueError as error:
         raise UsageError(str(error)) from None
+
+
+def _kinds(hint: Any) -> list[Any]:
+    """The kinds a field may be of, None first: its name is no text."""
+    kinds = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    return sorted(kinds, key=lambda kind: kind is not type(None))
+
+
+def _told(hint: Any) -> str:
+    told = hint.__name__ if isinstance(hint, type) and not get_args(hint) else str(hint)
+    return told.replace("typing.", "")
 
 
 def _read(hint: Any, text: str, path: str) -> Any:
@@ -100,12 +160,14 @@ def _read(hint: Any, text: str, path: str) -> Any:
         value = json.loads(text)
     except ValueError:
         value = text
-    for kind in get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,):
-        fits, read = _as(kind, value, text)
-        if fits:
-            return read
-    told = hint.__name__ if isinstance(hint, type) and not get_args(hint) else str(hint)
-    raise UsageError(f"{path}={text!r} is not {told.replace('typing.', '')}")
+    try:
+        for kind in _kinds(hint):
+            fits, read = _as(kind, value, text)
+            if fits:
+                return read
+    except (CheckpointError, ValueError) as error:
+        raise UsageError(f"{path}: {error}") from None
+    raise UsageError(f"{path}={text!r} is not {_told(hint)}")
 
 
 def _as(kind: Any, value: Any, text: str) -> tuple[bool, Any]:
@@ -113,7 +175,9 @@ def _as(kind: Any, value: Any, text: str) -> tuple[bool, Any]:
     if get_origin(kind) is Literal:
         return value in get_args(kind), value
     if get_origin(kind) is tuple:
-        items = value if isinstance(value, list) else text.split(",") if text else []
+        if not isinstance(value, (list, tuple, str)):
+            return False, value
+        items = value if not isinstance(value, str) else text.split(",") if text else []
         inner = get_args(kind)
         kinds = [inner[0]] * len(items) if inner[-1] is Ellipsis else list(inner)
         read = [_as(k, i, str(i)) for k, i in zip(kinds, items, strict=False)]

@@ -1,10 +1,13 @@
-"""Where a model runs and in which precision: "auto" and its alternatives."""
+"""Where a model runs, in which precision, and how: "auto" and its alternatives."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from typing import Any
 
 import torch
+from torch import nn
 
 from seesay.errors import UsageError
 
@@ -42,6 +45,12 @@ def pick_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
     native = device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
     return torch.bfloat16 if native else torch.float32
+
+
+def without_gradient(module: nn.Module) -> AbstractContextManager[Any]:
+    """Return inference mode, but for a module in training: what it gathers must stay writable."""
+    trained = any(p.requires_grad for p in module.parameters())
+    return torch.no_grad() if trained else torch.inference_mode()
 
 
 def onednn_takes_bf16() -> bool:

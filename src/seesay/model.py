@@ -22,7 +22,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from seesay import registry
-from seesay.device import pick_device, pick_dtype
+from seesay.device import pick_device, pick_dtype, without_gradient
 from seesay.errors import InputError, ItemsFailed, UsageError
 from seesay.processing.image import open_picture
 from seesay.tasks.task import TASKS, Task
@@ -219,7 +219,7 @@ class Model:
 
     def embed_pixels(self, pixels: Tensor) -> Tensor:
         """Normalised pixels [B, 3, h, w] to float32 unit vectors [B, E] on the CPU."""
-        with torch.inference_mode():
+        with without_gradient(self.module):
             vectors = self.module.embed_image(  # type: ignore[operator]
                 pixels.to(self.device, self.dtype, memory_format=torch.channels_last)
             )
@@ -245,7 +245,7 @@ class Model:
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
             ids, mask = self.processor.texts([strings[i] for i in rows])
-            with torch.inference_mode():
+            with without_gradient(self.module):
                 encoded = self.module.embed_text(  # type: ignore[operator]
                     ids.to(self.device), mask.to(self.device)
                 )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
 import seesay
-from seesay.config import from_dict, override, to_dict
+from seesay.config import checked, from_dict, override, to_dict
 from seesay.errors import UsageError
 from seesay.train.config import LoraConfig, OptimConfig, ScheduleConfig, TrainConfig
 from seesay.train.loop import _clip
@@ -130,6 +131,30 @@ def test_settings_reach_every_part_and_survive_json() -> None:
     assert from_dict(TrainConfig, json.loads(json.dumps(to_dict(config)))) == config
 
 
+def test_settings_are_set_together_whatever_their_order() -> None:
+    begun = TrainConfig(epochs=3)
+    for order in (["steps=2", "epochs=null"], ["epochs=null", "steps=2"]):
+        assert override(begun, order).steps == 2
+    with pytest.raises(UsageError, match="cannot both decide"):
+        override(begun, ["steps=2"])
+    assert override(begun, ["wandb=null", "metric=none"]).wandb is None
+    with pytest.raises(UsageError, match="as a whole"):
+        override(begun, ['data={"batch_size":4}', "data.path=x"])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"strategy": "fspd2"},
+        {"precision": "fp16"},
+        {"optim": OptimConfig(weight_decay="much")},  # type: ignore[arg-type]
+    ],
+)
+def test_values_of_another_kind_are_refused_wherever_they_come_from(wrong: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="is not"):
+        checked(TrainConfig(**wrong))
+
+
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
@@ -143,6 +168,9 @@ def test_settings_reach_every_part_and_survive_json() -> None:
         ("steps", "sets nothing"),
         ("data.on_missing=ignore", "error"),
         ("data.bucket=1", "is not bool"),
+        ('data={"batch_size":1}', "two pairs"),
+        ("optim.lr=-1", "not positive"),
+        ("seed=-3", "negative"),
     ],
 )
 def test_a_setting_that_cannot_be_is_refused_with_a_reason(setting: str, said: str) -> None:

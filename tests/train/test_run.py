@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,10 @@ import torch
 import seesay
 from seesay.cli.main import run as command
 from seesay.config import to_dict
-from seesay.errors import CheckpointError, InputError, UsageError
+from seesay.data import open_dataset
+from seesay.errors import CheckpointError, InputError, StorageError, UsageError
+from seesay.evaluate import retrieval
+from seesay.index.lock import WriterLock
 from seesay.train.config import (
     DataConfig,
     LoraConfig,
@@ -27,9 +31,11 @@ from seesay.train.config import (
     TrainConfig,
     TuneConfig,
 )
+from seesay.train.contrastive import prepare
 from seesay.train.probe import load_probe
 from seesay.train.run import run
 from seesay.train.state import read_state
+from seesay.train.towers import Inputs, Towers
 from train import made
 
 
@@ -98,7 +104,7 @@ def test_the_command_killed_at_any_moment_ends_where_an_undisturbed_one_does(
 def test_a_run_is_resumed_with_its_own_settings_alone(data: Path, tmp_path: Path) -> None:
     config = made.config(data, steps=2, evaluate=made.EvaluateConfig())
     run(config, tmp_path / "run", quiet=True, device="cpu")
-    with pytest.raises(UsageError, match="other settings: steps, optim"):
+    with pytest.raises(UsageError, match=r"other settings: optim.*; steps: 2 -> 4"):
         run(
             dataclasses.replace(config, steps=4, optim=OptimConfig()),
             tmp_path / "run",
@@ -112,9 +118,105 @@ def test_a_run_is_resumed_with_its_own_settings_alone(data: Path, tmp_path: Path
     longer = dataclasses.replace(config, steps=4)
     outcome = run(longer, tmp_path / "on", resume=str(tmp_path / "run"), quiet=True, device="cpu")
     assert outcome.step == 4
+    with pytest.raises(UsageError, match="holds a run already"):
+        run(longer, tmp_path / "on", resume=str(tmp_path / "run"), quiet=True, device="cpu")
+    # a run that has nothing left to do still leaves a model where it was asked to
+    run(config, tmp_path / "copy", resume=str(tmp_path / "run"), quiet=True, device="cpu")
+    assert read_state(tmp_path / "copy" / "last")["outcome"]["step"] == 2
     # what decides nothing about the weights may change
     often = dataclasses.replace(config, save_every=1)
     assert run(often, tmp_path / "run", quiet=True, device="cpu").step == 2
+
+
+def test_a_run_is_not_resumed_on_other_data_or_from_another_model(
+    base: Path, tmp_path: Path
+) -> None:
+    table = made.pictures(tmp_path / "pictures")
+    model = tmp_path / "model"
+    shutil.copytree(base, model)
+    config = made.config(
+        table, steps=2, model=str(model), init="pretrained", evaluate=made.EvaluateConfig()
+    )
+    run(config, tmp_path / "run", quiet=True, device="cpu")
+    text = table.read_text()
+    table.write_text(text.replace("red on the left", "blue on the left"))
+    with pytest.raises(UsageError, match="the data has changed"):
+        run(config, tmp_path / "run", quiet=True, device="cpu")
+    table.write_text(text)
+    seesay.create("clip-tiny", seed=9).save(model)
+    with pytest.raises(UsageError, match="the model has changed"):
+        run(config, tmp_path / "run", quiet=True, device="cpu")
+
+
+def test_a_run_that_gave_up_is_over_and_one_at_a_time_writes_a_folder(
+    data: Path, tmp_path: Path
+) -> None:
+    config = made.config(
+        data,
+        steps=9,
+        evaluate_every=1,
+        patience=2,
+        metric="-image_to_text_mean_rank",
+        evaluate=made.EvaluateConfig(path=str(data), limit=1),
+    )
+    first = run(config, tmp_path, quiet=True, device="cpu")
+    assert first.step == 3
+    before = (tmp_path / "metrics.jsonl").read_text()
+    again = run(config, tmp_path, quiet=True, device="cpu")
+    assert (again.step, (tmp_path / "metrics.jsonl").read_text()) == (3, before)
+    with WriterLock(tmp_path), pytest.raises(StorageError, match="being written"):
+        run(config, tmp_path, quiet=True, device="cpu")
+
+
+def test_without_being_told_a_run_measures_and_saves_on_its_way(data: Path, tmp_path: Path) -> None:
+    run(made.config(data, steps=6), tmp_path, quiet=True, device="cpu")
+    told = [json.loads(line) for line in (tmp_path / "metrics.jsonl").open()]
+    assert [row["step"] for row in told if "evaluation" in row] == [0, 2, 4, 6]
+    figures = [row["evaluation"]["mean_recall"] for row in told if "evaluation" in row]
+    best = read_state(tmp_path / "best")["outcome"]
+    assert best["best"] == max(figures[1:])
+    # what was measured in training is what the kept model gives
+    model = seesay.load(tmp_path / "best", dtype="float32", device="cpu")
+    report = retrieval(model, open_dataset(data), resamples=0)
+    assert report.metrics["mean_recall"] == pytest.approx(best["best"])
+
+
+def test_links_that_a_kill_left_behind_are_mended(data: Path, tmp_path: Path) -> None:
+    config = made.config(data, steps=4, save_every=2, evaluate=made.EvaluateConfig())
+    run(config, tmp_path, quiet=True, device="cpu")
+    (tmp_path / "last").unlink()
+    run(config, tmp_path, quiet=True, device="cpu")
+    assert read_state(tmp_path / "last")["outcome"]["step"] == 4
+
+
+def test_parts_of_a_batch_are_refused_where_batch_normalisation_learns(
+    data: Path, tmp_path: Path
+) -> None:
+    parts = DataConfig(path=str(data), batch_size=6, micro_batch=3, workers=0)
+    config = made.config(data, steps=1, model="clip-tiny-resnet", data=parts)
+    with pytest.raises(UsageError, match="batch normalisation"):
+        run(config, tmp_path, quiet=True, device="cpu")
+
+
+@pytest.mark.parametrize("name", ["clip-tiny", "florence-tiny", "siglip-tiny", "mini-tiny"])
+def test_a_share_without_rows_still_takes_its_part(name: str) -> None:
+    model = seesay.create(name)
+    pixels = torch.zeros(0, 3, *model.processor.image.size)
+    ids, mask = torch.zeros(0, 1, dtype=torch.long), torch.zeros(0, 1, dtype=torch.bool)
+    images, texts = Towers(model.module)(Inputs(pixels, ids, mask))
+    assert images.shape == texts.shape == (0, model.config.embed_width)
+    (images.sum() + texts.sum()).backward()
+
+
+def test_adapters_begin_alike_in_every_process(base: Path) -> None:
+    drawn = []
+    for other in range(2):
+        torch.manual_seed(other)
+        model = seesay.load(base, dtype="float32")
+        prepare(model, TrainConfig(tune=TuneConfig(lora=LoraConfig())))
+        drawn.append({n: p for n, p in model.module.named_parameters() if "lora_A" in n})
+    assert drawn[0]
+    assert all(torch.equal(p, drawn[1][name]) for name, p in drawn[0].items())
 
 
 def test_bad_rows_stop_training_before_it_begins_or_are_left_out_when_told(

@@ -177,7 +177,7 @@ class Loader:
             texts.append(text)
             if found is not None:
                 pictures.append(found)
-        ids, mask = self.processor.texts(texts) if self.text != "none" else (None, None)
+        ids, mask = self._tokens(texts) if self.text != "none" else (None, None)
         return Batch(
             pixels=self._pixels(pictures) if self.images else None,
             ids=ids,
@@ -278,6 +278,14 @@ class Loader:
             mute = [row for row in mute if data.labels[row] >= 0]
         if mute and (self.on_missing == "error" or len(mute) == len(data)):
             record_texts(data[mute[0]], data.classes, self.templates)
+
+    def _tokens(self, texts: list[str]) -> tuple[Tensor, Tensor]:
+        if (
+            not texts
+        ):  # a share of the last rows, or all of it skipped: one column, as networks want
+            return torch.zeros(0, 1, dtype=torch.long), torch.zeros(0, 1, dtype=torch.bool)
+        ids, mask = self.processor.texts(texts)
+        return ids, mask
 
     def _text(self, row: int, epoch: int) -> tuple[int, str]:
         """Which caption of a record is said, and what it says."""

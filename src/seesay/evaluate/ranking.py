@@ -99,13 +99,19 @@ def _count_wrong(
         mine = slice(first, last)
         reference = best[rows, None].to(queries.device)
         for left in range(0, len(gallery), BLOCK[1]):
-            scores = queries[rows] @ gallery[left : left + BLOCK[1]].T
+            scores = _similarity(queries[rows], gallery[left : left + BLOCK[1]])
             inside = (items[mine] >= left) & (items[mine] < left + BLOCK[1])
             scores[asked[mine][inside] - top, items[mine][inside] - left] = -torch.inf
             higher = (scores > reference + TIE).sum(1).cpu()
             above[rows] += higher
             tied[rows] += (scores >= reference - TIE).sum(1).cpu() - higher
     return above, tied
+
+
+def _similarity(queries: Tensor, gallery: Tensor) -> Tensor:
+    """Return all dot products [Q, N] in fp32, in training's autocast too."""
+    with torch.autocast(queries.device.type, enabled=False):
+        return queries.float() @ gallery.float().T
 
 
 def nearest(queries: Tensor, gallery: Tensor, k: int) -> Ints:
@@ -116,7 +122,7 @@ def nearest(queries: Tensor, gallery: Tensor, k: int) -> Ints:
         scores = torch.empty(len(rows), 0)
         items = torch.empty(len(rows), 0, dtype=torch.int64)
         for left in range(0, len(gallery), BLOCK[1]):
-            block = (rows @ gallery[left : left + BLOCK[1]].T).cpu()
+            block = _similarity(rows, gallery[left : left + BLOCK[1]]).cpu()
             part = block.topk(min(k, block.shape[1]))
             scores = torch.cat([scores, part.values], 1)
             items = torch.cat([items, part.indices + left], 1)

@@ -96,4 +96,5 @@ class MultiHeadAttention(nn.Module):
         return self.out_proj(mixed.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 
     def _split(self, x: Tensor) -> Tensor:
-        return x.reshape(*x.shape[:2], self.num_heads, -1).transpose(1, 2)
+        shape = (*x.shape[:2], self.num_heads, x.shape[-1] // self.num_heads)  # B may be 0
+        return x.reshape(shape).transpose(1, 2)

@@ -95,10 +95,11 @@ def _written(value: Any, used: set[str], indent: str) -> str:
 def _from_file(path: Path) -> TrainConfig:
     import runpy
 
+    from seesay.config import checked
     from seesay.train.config import TrainConfig
 
     made = runpy.run_path(str(path)).get("recipe")
     config = made() if callable(made) else None
     if not isinstance(config, TrainConfig):
         raise UsageError(f"{path} has no function recipe() that returns a TrainConfig")
-    return config
+    return checked(config)

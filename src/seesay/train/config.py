@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from seesay.config import from_dict
+from seesay.config import checked, from_dict
 from seesay.errors import CheckpointError, UsageError
 
 
@@ -36,6 +36,10 @@ class OptimConfig:
     layer_decay: float = 1.0
     clip: float | None = 1.0
 
+    def __post_init__(self) -> None:
+        if not float(self.lr) > 0:
+            raise ValueError(f"lr={self.lr} is not positive")
+
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleConfig:
@@ -44,7 +48,7 @@ class ScheduleConfig:
     Attributes:
         kind: What follows the warm-up, down to `end`: half a cosine wave, a line, or nothing.
         warmup: Steps of the line from `start` up to the highest rate; may be more than an epoch.
-        start: Rate of the first step, as a part of the highest.
+        start: Where the line begins, one step before the first, as a part of the highest rate.
         end: Rate after the last step, as a part of the highest.
     """
 
@@ -68,8 +72,9 @@ class LoopConfig:
         schedule: Its learning rate.
         ema: Decay of the running mean of the weights, which is what is then evaluated and kept;
             None keeps none.
-        save_every: Steps between checkpoints; None: only at evaluations and at the end.
-        evaluate_every: Steps between evaluations; None: only at the end.
+        save_every: Steps between checkpoints, besides those that are best and the last; a run of
+            `seesay.train.run` chooses where this is None.
+        evaluate_every: Steps between evaluations; likewise. The first comes before the first step.
         metric: The evaluation's figure that decides which checkpoint is best, a leading "-" meaning
             that less is better; None for the usual one of what is trained.
         patience: Evaluations without a better figure after which training ends early; None: never.
@@ -101,6 +106,8 @@ class LoopConfig:
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ValueError(f"{name}={value} is not positive")
+        if self.seed < 0:
+            raise ValueError(f"seed={self.seed} is negative")
         if self.ema is not None and not 0 < self.ema < 1:
             raise ValueError(f"ema={self.ema} is not between 0 and 1")
 
@@ -253,6 +260,6 @@ def read_config(path: Path) -> TrainConfig:
         UsageError: It cannot be read, or is not one.
     """
     try:
-        return from_dict(TrainConfig, json.loads(path.read_text()))
-    except (OSError, ValueError, CheckpointError) as error:
+        return checked(from_dict(TrainConfig, json.loads(path.read_text())))
+    except (OSError, ValueError, TypeError, CheckpointError) as error:
         raise UsageError(f"{path} is no configuration of a run: {error}") from None

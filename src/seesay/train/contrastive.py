@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from seesay.data.loader import Batch, Loader, text_lengths
 from seesay.data.order import Order
@@ -23,8 +22,9 @@ from seesay.train.adapters import add_lora, save_adapter
 from seesay.train.caches import Features, cached_features
 from seesay.train.config import ObjectiveConfig, TrainConfig
 from seesay.train.freeze import freeze, training_mode
-from seesay.train.loop import Learner, autocast
+from seesay.train.loop import Learner
 from seesay.train.parallel import World, spread, unsynchronised, whole
+from seesay.train.precision import autocast, halved
 from seesay.train.progress import counting
 from seesay.train.reach import chosen, tower_weights
 from seesay.train.towers import HEAD, Inputs, Towers, ViewHead
@@ -72,7 +72,7 @@ def contrastive(
             dataset,
             tower,
             caches,
-            bf16=autocast(config, world.device) is not nullcontext,
+            bf16=halved(config, world.device),
             augment=config.data.augment,
             progress=counting(f"{tower} features", quiet=quiet),
         )
@@ -173,8 +173,11 @@ class Steps:
             value.backward()  # type: ignore[no-untyped-call]
             told["loss"] = value.detach()
         else:
+            # a sharded forward pass talks, so all processes make as many
+            parts = int(self.world.agree(-(-len(batch.rows) // size)))
+            chunks = inputs.split(size, max(1, parts))
             told["loss"] = gradcache.backward(
-                features, inputs.split(size), loss, no_sync=lambda: unsynchronised(self.forward)
+                features, chunks, loss, no_sync=lambda: unsynchronised(self.forward)
             )
         return told
 
@@ -192,7 +195,9 @@ class Steps:
         # pictures without a text have a part in the loss between views alone
         said = torch.tensor(batch.captions, device=images.device) >= 0
         if self.config.objective.views and not self.world.agree(float(said.any())):
-            return images.sum() * 0.0  # nobody has a text in this step
+            # nobody has a text in this step; what it does not teach still has its (zero) gradient
+            silence: Tensor = (images.sum() + texts.sum() + self.module.logit_scale.sum()) * 0.0
+            return silence
         images, texts = images[said], texts[said]
         ids = batch.image_ids.to(images.device)[said]
         labels = batch.labels.to(images.device)[said]
@@ -245,21 +250,32 @@ def contrast(
 def prepare(model: Model, config: TrainConfig) -> None:
     """Choose which weights move, and add what only training has."""
     module = model.module.requires_grad_(True)
-    if config.tune.lora:
-        add_lora(module, config.tune.lora)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        if config.tune.lora:
+            add_lora(module, config.tune.lora)
+        if config.objective.views:
+            width = tower_weights(model, "image")[1]
+            module.add_module(HEAD, ViewHead(width).to(model.device))
     if config.tune.drop_path and not set_drop_path(module, config.tune.drop_path):
         raise UsageError(f"no block of {model.name} can be left out: drop_path must be 0")
     freeze(module, chosen(model, config.tune.freeze))
     bias = getattr(module, "logit_bias", None)
     if config.objective.name != "sigmoid" and isinstance(bias, Tensor):
         bias.requires_grad_(False)  # no other loss reads it
-    if config.objective.views:
-        with torch.random.fork_rng():
-            torch.manual_seed(config.seed)
-            width = tower_weights(model, "image")[1]
-            module.add_module(HEAD, ViewHead(width).to(model.device))
     if not any(p.requires_grad for p in module.parameters()):
         raise UsageError(f"freezing {config.tune.freeze} leaves nothing to train")
+    normalised = [
+        name
+        for name, part in module.named_modules()
+        if isinstance(part, nn.modules.batchnorm._BatchNorm)
+        and any(p.requires_grad for p in part.parameters())
+    ]
+    if normalised and config.data.micro_batch:
+        raise UsageError(
+            f"batch normalisation would see parts of the batch: {', '.join(normalised[:3])}",
+            "--set data.micro_batch=none, or freeze that tower",
+        )
 
 
 def export(model: Model, folder: Path, weights: Mapping[str, Tensor]) -> None:

@@ -57,11 +57,11 @@ class Log:
         quiet: bool = False,
         start: int = 0,
     ) -> None:
-        _require("matplotlib", "drawing the curves of a training run")
+        require("matplotlib", "drawing the curves of a training run")
         if tensorboard:
-            _require("tensorboard", "logging to TensorBoard")
+            require("tensorboard", "logging to TensorBoard")
         if wandb is not None:
-            _require("wandb", "logging to Weights & Biases")
+            require("wandb", "logging to Weights & Biases")
         self.folder = folder
         self._curves = Curves()
         with _storage(folder):
@@ -216,7 +216,8 @@ def _finite(value: Any) -> Any:
     return value if math.isfinite(value) else None
 
 
-def _require(package: str, why: str) -> None:
+def require(package: str, why: str) -> None:
+    """Raise MissingExtra unless a package that training needs is there."""
     if find_spec(package) is None:
         raise MissingExtra(package, "train", why)
 

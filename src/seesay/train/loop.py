@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,13 +19,13 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from seesay.device import pick_dtype
 from seesay.errors import SeesayError, UsageError, nearest
 from seesay.train.config import LoopConfig
 from seesay.train.guard import Interrupt, same_afterwards, seed
 from seesay.train.log import Log, NullLog
 from seesay.train.optim import Ema, adamw, factor, finite, set_lr
 from seesay.train.parallel import World, full
+from seesay.train.precision import autocast
 from seesay.train.state import Checkpoints, Stateful, Trained, read_state
 
 
@@ -86,17 +86,6 @@ def plain(
     return learn
 
 
-def autocast(config: LoopConfig, device: torch.device) -> Callable[[], AbstractContextManager[Any]]:
-    """Return what a forward pass runs in: bfloat16 where that is safe, if so configured.
-
-    The backward pass must not run in it: it finds the precision of each step by itself.
-    """
-    chosen = pick_dtype("auto", device) if config.precision == "auto" else None
-    if config.precision == "bf16" or chosen == torch.bfloat16:
-        return lambda: torch.autocast(device.type, torch.bfloat16)
-    return nullcontext
-
-
 @dataclass
 class Outcome:
     """How a run ended.
@@ -132,7 +121,8 @@ class Outcome:
     def judge(self, metric: str) -> bool:
         """Note the figure of the last evaluation; return whether it is the best so far."""
         value, sign = self.figure(metric), -1 if metric.startswith("-") else 1
-        better = self.best is None or sign * value > sign * self.best
+        best = -math.inf if self.best is None else sign * self.best
+        better = sign * value > best  # never so for what is no number
         if better:
             self.best, self.best_step, self.stale = value, self.step, 0
         else:
@@ -169,18 +159,23 @@ def fit(
     """
     if config.steps is None:
         raise UsageError("how many steps?", "set steps, or epochs where the data has a length")
+    if learner.evaluate is None and (config.patience or config.evaluate_every):
+        raise UsageError("patience and evaluate_every need data to measure on", "--eval PATH")
     world, steps, schedule = world or World(), config.steps, config.schedule
     optimiser = adamw(learner.module, config.optim)
     ema = Ema(learner.module, config.ema) if config.ema else None
     trained = Trained(learner.module, optimiser, ema, learner.extra)
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
-    done, checkpoints = Outcome(), Checkpoints(folder)
+    done, checkpoints, saved = Outcome(), Checkpoints(folder), -1
     metric = config.metric or learner.metric
     if resume is not None:
-        state = read_state(resume)
-        trained.restore(state, resume)
-        done = Outcome(**state["outcome"])
-    saved = done.step if resume is not None else -1
+        done = Outcome(**trained.restore(read_state(resume), resume))
+        if resume.resolve().parent == checkpoints.place:
+            saved = done.step
+            if world.rank == 0:  # a kill may have come between a checkpoint and its links
+                checkpoints.link(done.step, best=done.best_step == done.step > 0)
+        else:  # another run, judged by its own measure
+            done.best, done.best_step, done.stale = None, 0, 0
 
     def save(best: bool = False) -> None:
         nonlocal saved
@@ -197,13 +192,13 @@ def fit(
     if world.rank == 0:
         board, project = config.tensorboard, config.wandb
         log = Log(folder, steps, tensorboard=board, wandb=project, quiet=quiet, start=done.step)
-    with log, same_afterwards(learner.module), Interrupt() as interrupt:
+    with Interrupt() as interrupt, log, same_afterwards(learner.module):
         if learner.evaluate and done.step == 0:
             with _averaged(ema):
                 done.metrics = world.told(dict(learner.evaluate()))
             done.figure(metric)
             log.evaluation(0, done.metrics)
-        while done.step < steps:
+        while done.step < steps and not _tired(done, config):
             seed(config.seed, done.step, world.rank)
             _train(learner)
             batch = learner.batch(done.step)
@@ -241,16 +236,16 @@ def fit(
                     done.metrics = world.told(dict(learner.evaluate()))
                 better = done.judge(metric)
                 log.evaluation(done.step, done.metrics)
-            stop = (
-                interrupt.received if world.group is None else int(world.agree(interrupt.received))
-            )
-            patient = config.patience is None or done.stale < config.patience
-            if last or better or stop or not patient or _due(config.save_every, done.step):
+            interrupt.received = int(world.agree(interrupt.received))
+            ending = last or interrupt.received or _tired(done, config)
+            if ending or better or _due(config.save_every, done.step):
                 save(best=better)
-            if stop or not patient:
-                if not stop:
-                    log.note(f"stopped: no better {metric} since step {done.best_step}")
+            if interrupt.received:
                 break
+        if _tired(done, config):
+            log.note(f"stopped: no better {metric} since step {done.best_step}")
+        if saved != done.step:  # nothing was left to do, but this folder holds nothing yet
+            save()
     return done
 
 
@@ -264,6 +259,10 @@ def _train(learner: Learner) -> None:
         learner.train()
     else:
         learner.module.train()
+
+
+def _tired(done: Outcome, config: LoopConfig) -> bool:
+    return config.patience is not None and done.stale >= config.patience
 
 
 def _due(every: int | None, step: int) -> bool:

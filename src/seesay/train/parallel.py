@@ -21,7 +21,6 @@ from torch.nn.parallel import DistributedDataParallel
 
 from seesay.device import pick_device
 
-
 T = TypeVar("T")
 
 
@@ -104,8 +103,8 @@ def spread(forward: nn.Module, module: nn.Module, world: World, strategy: str) -
         # running statistics stay each process's own: sending them around would cost every step
         return DistributedDataParallel(forward, process_group=world.group, broadcast_buffers=False)
     mesh = init_device_mesh(world.device.type, (world.size,))
-    scalars = {p for p in module.parameters() if p.ndim == 0}
-    for scalar in scalars:  # which cannot be sharded
+    scalars = {p for p in module.parameters() if p.ndim == 0}  # which cannot be sharded
+    for scalar in (p for p in scalars if p.requires_grad):
         hooked: Any = scalar
         hooked.register_post_accumulate_grad_hook(_averaging(world))
     for block in _blocks(module):
@@ -162,13 +161,11 @@ def unsynchronised(module: nn.Module) -> Iterator[None]:
     if isinstance(module, DistributedDataParallel):
         with module.no_sync():
             yield
-    elif sharded := [m for m in module.modules() if isinstance(m, FSDPModule)]:
-        for each in sharded:
-            each.set_requires_gradient_sync(False)
+    elif isinstance(module, FSDPModule):
+        module.set_requires_gradient_sync(False)
         try:
             yield
         finally:
-            for each in sharded:
-                each.set_requires_gradient_sync(True)
+            module.set_requires_gradient_sync(True)
     else:
         yield

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -31,8 +30,9 @@ from seesay.protocols import PooledEncoder
 from seesay.tasks.classify import ClassifyOutput, LabelScore
 from seesay.train.caches import Features, cached_features
 from seesay.train.config import TrainConfig
-from seesay.train.loop import Learner, autocast
+from seesay.train.loop import Learner
 from seesay.train.parallel import World, spread
+from seesay.train.precision import halved
 from seesay.train.progress import counting
 
 if TYPE_CHECKING:
@@ -218,7 +218,7 @@ def _features(
         dataset,
         "image",
         caches,
-        bf16=autocast(config, world.device) is not nullcontext,
+        bf16=halved(config, world.device),
         augment=config.data.augment,
         progress=counting(f"features of {dataset.name}", quiet=quiet),
     )
@@ -256,7 +256,8 @@ def _evaluation(
 ) -> Any:
     if dataset is None:
         return None
-    if _classes(dataset) != classes:
+    named = dataset.classes is not None and not classes[0].isdecimal()
+    if _classes(dataset) != classes if named else int(dataset.labels.max()) >= len(classes):
         raise UsageError(f"{dataset.name} has other classes than the data that is trained on")
     features = _features(model, dataset, config, world, caches, quiet)
     labels = dataset.labels

@@ -13,18 +13,22 @@ import json
 import logging
 import math
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from seesay.checkpoints.files import write_json
-from seesay.config import to_dict
+from seesay.config import flat, to_dict
 from seesay.errors import InputError, StorageError, UsageError
+from seesay.index.lock import WriterLock
 from seesay.train.config import DataConfig, TrainConfig, read_config
-from seesay.train.loop import Outcome, fit
+from seesay.train.log import require
+from seesay.train.loop import Learner, Outcome, fit
 from seesay.train.parallel import World, joined
-from seesay.train.state import Checkpoints
+from seesay.train.state import STATE, Checkpoints
 
 if TYPE_CHECKING:
     from seesay.data.record import Dataset
@@ -32,7 +36,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("seesay")
 CONFIG, RECORD = "config.json", "run.json"
-HARMLESS = ("save_every", "tensorboard", "wandb")
+HARMLESS = ("save_every", "tensorboard", "wandb", "data.workers", "strategy")
 """Settings that may change when a run is resumed: they decide nothing about its weights."""
 
 
@@ -60,20 +64,25 @@ def run(
         Diverged, CheckpointError, StorageError: See `fit`.
     """
     place = Path(folder)
-    source = _source(config, place, resume)
-    with joined(device) as world:
+    require("matplotlib", "drawing the curves of a training run")
+    with joined(device) as world, _alone(place, world):
+        # disks may tell each process something else: the first one decides
+        error, source = world.told(_source(config, place, resume) if world.rank == 0 else None)
+        if error is not None:
+            raise error
         if config.objective.name == "probe":
             from seesay.train.probe import probe as build
         else:
             from seesay.train.contrastive import contrastive as build
         model = _model(config, world)
         dataset, evaluation = _data(config, world)
+        if world.rank == 0:
+            _same(place, source, model, dataset)
         caches = Path(os.environ.get("SEESAY_CACHE", place / "features"))
         learner = build(model, dataset, config, world, caches, evaluation, quiet=quiet)
-        steps = config.steps or math.ceil((config.epochs or 1) * (learner.steps_per_epoch or 1))
+        resolved = _resolved(config, learner)
         if world.rank == 0:
-            _describe(config, place, model, dataset, steps)
-        resolved = dataclasses.replace(config, steps=steps, epochs=None)
+            _describe(config, place, model, dataset, resolved.steps or 0)
         try:
             return fit(learner, resolved, place, world=world, resume=source, quiet=quiet)
         finally:
@@ -81,31 +90,81 @@ def run(
                 learner.close()
 
 
-def _source(config: TrainConfig, folder: Path, resume: str) -> Path | None:
-    """Return the checkpoint to go on from, or None to begin."""
+@contextmanager
+def _alone(folder: Path, world: World) -> Iterator[None]:
+    """Keep other runs out of the folder."""
+    if world.rank:
+        yield
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"{folder} cannot be made a run's folder ({error.strerror})") from None
+    with WriterLock(folder):
+        yield
+
+
+def _resolved(config: TrainConfig, learner: Learner) -> TrainConfig:
+    """Return the configuration with numbers of steps in place of what they follow from.
+
+    Where nothing is said, a run is measured and saved every epoch, or twenty times in all where
+    epochs are shorter, and saved at least every thousand steps.
+    """
+    epoch = learner.steps_per_epoch or 1000
+    steps = config.steps or math.ceil((config.epochs or 1) * epoch)
+    often = max(1, round(epoch), math.ceil(steps / 20))
+    every = config.evaluate_every or (often if learner.evaluate else None)
+    saved = config.save_every or min(often, 1000)
+    return dataclasses.replace(
+        config, steps=steps, epochs=None, evaluate_every=every, save_every=saved
+    )
+
+
+def _source(
+    config: TrainConfig, folder: Path, resume: str
+) -> tuple[UsageError | None, Path | None]:
+    """Return the error to stop with, or the checkpoint to go on from, None to begin."""
     last = Checkpoints(folder).last()
+    if last is not None and resume != "auto":
+        hint = "--resume auto goes on with it; another --out begins anew"
+        return UsageError(f"{folder} holds a run already", hint), None
     if resume not in ("auto", "never"):
         path = Path(resume)
-        found = path if (path / "training.pt").is_file() else Checkpoints(path).last()
-        if found is None:
-            raise UsageError(f"{resume} holds no checkpoint to resume from")
-        return found
+        found = path if (path / STATE).is_file() else Checkpoints(path).last()
+        error = UsageError(f"{resume} holds no checkpoint to resume from", "give RUN or RUN/last")
+        return (None, found.resolve()) if found else (error, None)
     if last is None:
-        return None
-    if resume == "never":
-        raise UsageError(f"{folder} holds a run already", "another --out, or --resume auto")
-    before = read_config(folder / CONFIG)
+        return None, None
+    before, now = (flat(to_dict(c)) for c in (read_config(folder / CONFIG), config))
     differing = [
-        f.name
-        for f in dataclasses.fields(config)
-        if f.name not in HARMLESS and getattr(config, f.name) != getattr(before, f.name)
+        f"{key}: {before.get(key)} -> {now.get(key)}"
+        for key in sorted(before.keys() | now.keys())
+        if before.get(key) != now.get(key) and key not in HARMLESS
     ]
     if differing:
-        raise UsageError(
-            f"{folder} holds a run with other settings: {', '.join(differing)}",
-            f"--resume {folder}/last with another --out goes on from its weights and its step",
-        )
-    return last
+        return UsageError(
+            f"{folder} holds a run with other settings: {'; '.join(differing)}",
+            f"--resume {folder} with another --out goes on from its weights and its step",
+        ), None
+    return None, last
+
+
+def _same(folder: Path, source: Path | None, model: Model, dataset: Dataset) -> None:
+    """Refuse to go on with a run on other data or from other weights than it was begun with."""
+    if source is None or source.parent.parent != folder.resolve():
+        return
+    try:
+        record = json.loads((folder / RECORD).read_text())
+        before = {"data": record["data"]["digest"], "model": record["model"]["fingerprint"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return  # nothing to compare with
+    now = {"data": dataset.digest, "model": model.fingerprint}
+    for what in before:
+        if before[what] != now[what]:
+            raise UsageError(
+                f"the {what} has changed since the run in {folder} was begun",
+                f"--resume {folder} with another --out goes on all the same",
+            )
 
 
 def _model(config: TrainConfig, world: World) -> Model:
@@ -119,7 +178,7 @@ def _model(config: TrainConfig, world: World) -> Model:
         return create(config.model, seed=config.seed, device=world.device)
     model = load(config.model, device=world.device, dtype="float32")
     if config.init == "random":  # a folder lends its sizes and its tokenizer
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             model.module = model.family.build(model.config).to(world.device)
         model.fingerprint = f"random-{model.fingerprint}-{config.seed}"

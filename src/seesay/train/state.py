@@ -64,8 +64,8 @@ class Trained:
         }
 
     @torch.no_grad()
-    def restore(self, state: Mapping[str, Any], path: Path) -> None:
-        """Take over what `snapshot` returned.
+    def restore(self, state: Mapping[str, Any], path: Path) -> dict[str, Any]:
+        """Take over what `snapshot` returned; return how far the run was.
 
         Raises:
             CheckpointError: It is of other weights than those trained now.
@@ -92,6 +92,8 @@ class Trained:
         for name, part in self.extra.items():
             if name in state["extra"]:
                 part.load_state_dict(state["extra"][name])
+        outcome: dict[str, Any] = state["outcome"]
+        return outcome
 
     def weights(self) -> dict[str, Tensor]:
         """Return the module's state dict as whole tensors; all processes must ask together."""
@@ -126,6 +128,7 @@ class Checkpoints:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.place = folder.resolve() / "checkpoints"
 
     def write(
         self, step: int, state: Mapping[str, Any], export: Callable[[Path], None], *, best: bool
@@ -144,33 +147,38 @@ class Checkpoints:
 
         def fill(temporary: Path) -> None:
             export(temporary)
-            torch.save(dict(state), temporary / STATE)
+            try:
+                torch.save(dict(state), temporary / STATE)
+            except RuntimeError as error:  # which is how it tells of a full disk
+                raise OSError(str(error)) from None
 
-        target = self.folder / "checkpoints" / f"step-{step:08}"
+        target = self.place / f"step-{step:08}"
         try:
             write_folder(target, fill, may_replace=lambda old: (old / STATE).is_file())
-            for name in ("last", "best") if best else ("last",):
-                link = self.folder / f".{name}"
-                link.unlink(missing_ok=True)
-                link.symlink_to(Path("checkpoints") / target.name)
-                os.replace(link, self.folder / name)
-            self._prune()
-        except (OSError, RuntimeError) as error:  # torch.save raises the latter on a full disk
+            self.link(step, best=best)
+        except (OSError, StorageError) as error:
+            why = error.what if isinstance(error, StorageError) else error
             raise StorageError(
-                f"the checkpoint of step {step} cannot be written to {self.folder} ({error})",
+                f"the checkpoint of step {step} was not written: {why}",
                 f"{self.last() or 'no checkpoint'} is whole; make room and run it again",
             ) from None
 
-    def last(self) -> Path | None:
-        """Return the newest checkpoint that is whole, or None."""
-        found = sorted((self.folder / "checkpoints").glob("step-*"))
-        return next((path for path in reversed(found) if (path / STATE).is_file()), None)
-
-    def _prune(self) -> None:
+    def link(self, step: int, *, best: bool) -> None:
+        """Let `last`, perhaps `best` too, be the checkpoint of a step; remove all others."""
+        for name in ("last", "best") if best else ("last",):
+            link = self.folder / f".{name}"
+            link.unlink(missing_ok=True)
+            link.symlink_to(Path("checkpoints") / f"step-{step:08}")
+            os.replace(link, self.folder / name)
         kept = {(self.folder / name).resolve() for name in ("last", "best")}
-        for path in (self.folder / "checkpoints").iterdir():
+        for path in self.place.iterdir():
             if path.resolve() not in kept:
                 shutil.rmtree(path, ignore_errors=True)
+
+    def last(self) -> Path | None:
+        """Return the newest checkpoint that is whole, or None."""
+        found = sorted(self.place.glob("step-*"))
+        return next((path for path in reversed(found) if (path / STATE).is_file()), None)
 
 
 def read_state(folder: Path) -> dict[str, Any]:

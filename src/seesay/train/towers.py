@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 T = TypeVar("T")
@@ -41,14 +42,17 @@ class Inputs:
             moved["images"] = moved["images"].contiguous(memory_format=torch.channels_last)
         return replace(self, **moved)
 
-    def split(self, size: int) -> list[Inputs]:
-        """Return them in parts of at most `size` pairs, at least one."""
-        return [
-            Inputs(
-                **{k: None if v is None else v[i : i + size] for k, v in vars(self).items()}  # type: ignore[arg-type]
-            )
-            for i in range(0, max(1, len(self.images)), size)
-        ]
+    def rows(self, start: int, stop: int) -> Inputs:
+        """Return some of the pairs."""
+        cut: dict[str, Any] = {
+            k: None if v is None else v[start:stop] for k, v in vars(self).items()
+        }
+        return Inputs(**cut)
+
+    def split(self, size: int, parts: int = 1) -> list[Inputs]:
+        """Return them in parts of at most `size` pairs, at least so many; the last may be empty."""
+        starts = range(0, max(size * parts, len(self.images)), size)
+        return [self.rows(start, start + size) for start in starts]
 
 
 class Towers(nn.Module):
@@ -95,16 +99,14 @@ class ViewHead(nn.Module):
 
     def __init__(self, width: int, hidden_width: int = 4096, out_width: int = 256) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.Linear(width, hidden_width, bias=False),
-            nn.LayerNorm(hidden_width),
-            nn.ReLU(),
-            nn.Linear(hidden_width, hidden_width, bias=False),
-            nn.LayerNorm(hidden_width),
-            nn.ReLU(),
-            nn.Linear(hidden_width, out_width),
-        )
+        self.first = nn.Linear(width, hidden_width, bias=False)
+        self.first_norm = nn.LayerNorm(hidden_width)
+        self.second = nn.Linear(hidden_width, hidden_width, bias=False)
+        self.second_norm = nn.LayerNorm(hidden_width)
+        self.last = nn.Linear(hidden_width, out_width)
 
     def forward(self, pooled: Tensor) -> Tensor:
         """Return unit vectors."""
-        return nn.functional.normalize(self.layers(pooled), dim=-1)
+        hidden = F.relu(self.first_norm(self.first(pooled)))
+        hidden = F.relu(self.second_norm(self.second(hidden)))
+        return F.normalize(self.last(hidden), dim=-1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ def train(
 
     shorthand = {"data.path": path, "model": model, "evaluate.path": held_out}
     told = [f"{key}={value}" for key, value in shorthand.items() if value is not None]
-    config = override(recipe(name), [*told, *settings])
+    config = override(recipe(name), [*told, *_alternatives(settings)])
     if only_print:
         print_json(to_dict(config))
         return
@@ -86,7 +87,10 @@ def train(
         print_json({**dataclasses.asdict(outcome), "out": out, "model": str(kept)})
         return
     click.echo(_summary(outcome))
-    note(f"wrote {kept}; use it: seesay search FOLDER 'words' --model {out}", quiet=quiet)
+    use = f"seesay search FOLDER 'words' --model {out}"
+    if config.objective.name == "probe":
+        use = f"seesay.train.probe.load_probe({out!r}).classify(images)"
+    note(f"wrote {kept}; use it: {use}", quiet=quiet)
 
 
 @click.command()
@@ -104,6 +108,14 @@ def cp(name: str, target: str) -> None:
     except FileExistsError:
         raise UsageError(f"{target} is there already", "give a new name") from None
     note(f"wrote {target}; run it: seesay train {target} --data PATH --out RUN")
+
+
+def _alternatives(settings: Sequence[str]) -> list[str]:
+    """Let steps take the place of a recipe's epochs, and the other way round."""
+    keys = {setting.partition("=")[0].strip() for setting in settings}
+    pairs = (("steps", "epochs"), ("epochs", "steps"))
+    others = [f"{b}=null" for a, b in pairs if a in keys and b not in keys]
+    return [*settings, *others]
 
 
 def _summary(outcome: Any) -> str:

@@ -87,7 +87,8 @@ class PatchMap(nn.Module):
 
     def forward(self, tokens: Tensor, rows: int) -> Tensor:
         """Lay out."""
-        return tokens.transpose(1, 2).reshape(len(tokens), tokens.shape[-1], rows, -1)
+        columns = tokens.shape[1] // rows  # B may be 0
+        return tokens.transpose(1, 2).reshape(len(tokens), tokens.shape[-1], rows, columns)
 
 
 class TextEncoder(nn.Module):

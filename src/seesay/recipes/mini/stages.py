@@ -53,7 +53,7 @@ DEEP = _stage(2000, lr=1e-3, warmup=100, weight_decay=0.01)
 """Text tower with its blocks, from there."""
 SIGHT = _stage(500, lr=1e-3, warmup=50, weight_decay=0.1)
 """Sight head, text tower as it is."""
-JOINT = _stage(700, lr=5e-4, warmup=50, weight_decay=0.05)
+JOINT = _stage(700, lr=5e-4, warmup=50, weight_decay=0.05, ema=0.99)
 """Sight head and text tower together."""
 
 NEAR, FAR, LIMIT = 4.0, 0.7, 1.3
