@@ -12,21 +12,22 @@ from typing import Any
 
 import torch
 
-from benchmarks import encode, folder, preprocess
+from benchmarks import contrastive, encode, folder, preprocess, train_step
 from benchmarks.harness import Comparison, stamp
 
 HERE = Path(__file__).parent
+PARTS = ["encode", "preprocess", "folder", "train", "contrastive", "search"]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("bench.json"))
     parser.add_argument("--threads", type=int, nargs="*", default=[1, 2])
-    parser.add_argument("--only", nargs="*", choices=["encode", "preprocess", "folder", "search"])
+    parser.add_argument("--only", nargs="*", choices=PARTS)
     parser.add_argument("--quick", action="store_true", help="the small tower, small batches")
     args = parser.parse_args()
     quiet()
-    chosen = args.only or ["encode", "preprocess", "folder", "search"]
+    chosen = args.only or PARTS
     report: dict[str, Any] = {"stamp": stamp(), "missing": encode.missing(), "results": []}
     for threads in args.threads:
         torch.set_num_threads(threads)
@@ -39,6 +40,10 @@ def main() -> None:
                 comparisons += encode.run("ViT-L/14", (1, 8, 32))
         if "folder" in chosen:
             comparisons += folder.run()
+        if "train" in chosen:
+            comparisons += train_step.run()
+        if "contrastive" in chosen and threads == 1:
+            comparisons += contrastive.run((1024,) if args.quick else (1024, 4096))
         report["results"] += [comparison.as_dict() for comparison in comparisons]
         if "search" in chosen:
             report.setdefault("search", []).append(search(threads, quick=args.quick))

@@ -84,10 +84,11 @@ def test_the_running_mean_is_the_published_one_and_swapping_twice_changes_nothin
     module = nn.Linear(1, 1, bias=False)
     module.weight.data.fill_(1.0)
     ema = Ema(module, 0.9)
-    for value in (2.0, 3.0):
+    for step, value in ((1, 2.0), (1000, 3.0)):
         module.weight.data.fill_(value)
-        ema.update()
-    mean = 0.9 * (0.9 * 1.0 + 0.1 * 2.0) + 0.1 * 3.0
+        ema.update(step)
+    early = 2 / 11  # of the mean remains after the first step
+    mean = 0.9 * (early * 1.0 + (1 - early) * 2.0) + 0.1 * 3.0
     ema.swap()
     assert module.weight.item() == pytest.approx(mean)
     ema.swap()

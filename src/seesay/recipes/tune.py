@@ -1,6 +1,6 @@
 """Going on from a model that exists, on pictures of one's own.
 
-Each wants `data.path`; `evaluate.path` (or a `test` split of the data) makes it keep the best.
+Each wants `data.path`; with `evaluate.path` it keeps the best checkpoint, not only the last.
 """
 
 from __future__ import annotations
@@ -29,14 +29,18 @@ def finetune() -> TrainConfig:
 
 
 def lora() -> TrainConfig:
-    """Return low-rank adapters on the attention of both towers (arXiv 2106.09685)."""
+    """Return low-rank adapters on all linear layers of the transformers (arXiv 2106.09685).
+
+    On the default model that is the text tower: its image tower is convolutional.
+    """
+    layers = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
     return TrainConfig(
         model=DEFAULT_MODEL,
         epochs=10,
         optim=OptimConfig(lr=1e-3, weight_decay=0.0),
         schedule=ScheduleConfig(warmup=20),
         data=DataConfig(batch_size=64),
-        tune=TuneConfig(lora=LoraConfig(rank=8, train=("logit_scale",))),
+        tune=TuneConfig(lora=LoraConfig(rank=16, targets=layers, train=("logit_scale",))),
     )
 
 

@@ -224,7 +224,7 @@ def fit(
             if learner.after_step:
                 learner.after_step()
             if ema:
-                ema.update()
+                ema.update(done.step + 1)
             done.step, done.loss = done.step + 1, losses["loss"]
             figures = {**losses, "lr": rate, "grad_norm": norm}
             if learner.steps_per_epoch:
@@ -277,7 +277,7 @@ def _clip(parameters: list[nn.Parameter], limit: float | None) -> float:
     ]
     norms = [full(get_total_norm([p.grad for p in kind if p.grad is not None])) for kind in kinds]
     norm = torch.stack([n.cpu().float() for n in norms]).norm()
-    if limit is not None and torch.isfinite(norm):
+    if limit is not None and limit < float(norm) < math.inf:
         for kind in kinds:
             if kind:
                 device = kind[0].device

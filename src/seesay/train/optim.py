@@ -91,6 +91,8 @@ class Ema:
     """A running mean of the trained weights, kept in fp32 beside them.
 
     Paper: arXiv 1703.01780, equation 1.
+    Differs: early on the mean forgets faster, or it would hold random weights for long: after
+        `step` steps at most (1 + step) / (10 + step) of it remains.
 
     Args:
         module: Its trainable parameters are followed.
@@ -103,10 +105,11 @@ class Ema:
         self.means = {n: p.detach().float().clone() for n, p in self.followed.items()}
 
     @torch.no_grad()
-    def update(self) -> None:
-        """Move the mean towards the weights as they are now."""
+    def update(self, step: int) -> None:
+        """Move the mean towards the weights as they are now, after so many steps."""
+        decay = min(self.decay, (1 + step) / (10 + step))
         for name, parameter in self.followed.items():
-            self.means[name].lerp_(parameter.detach().float(), 1 - self.decay)
+            self.means[name].lerp_(parameter.detach().float(), 1 - decay)
 
     @torch.no_grad()
     def swap(self) -> None:

@@ -119,9 +119,12 @@ def whole(forward: nn.Module, function: Callable[[], T]) -> T:
 
     All processes call it together.
     """
-    if isinstance(forward, FSDPModule):
+    if not isinstance(forward, FSDPModule):
+        return function()
+    try:
         return cast("T", cast("Any", forward).within(function))
-    return function()
+    finally:
+        forward.reshard()  # or the next step would begin with the weights of this moment
 
 
 def _averaging(world: World) -> Callable[[Tensor], None]:

@@ -101,13 +101,13 @@ nothing was better by more than runs differ by (English; photographs are all 77)
 | | E1 R@1 / 10 | E2 R@1 / 10 | E3 R@1 / 10 | photographs R@1 / 10 |
 |---|---|---|---|---|
 | shipped | 39.4 / 74.0 | 40.2 / 73.9 | 22.6 / 58.5 | 46.8 / 81.8 |
-| joint stage again, another seed, running mean of weights | 38.2 / 73.3 | 40.2 / 73.9 | 25.3 / 57.6 | 45.5 / 83.1 |
+| joint stage again, weights averaged | 38.2 / 73.3 | 40.2 / 73.9 | 25.3 / 57.6 | 45.5 / 83.1 |
 | the mean of these two models' weights | 39.2 / 73.6 | 40.2 / 73.4 | 25.3 / 58.1 | 46.1 / 83.1 |
 
-Training the sight head longer on the shipped text tower, 1000 steps from where it was or 1500 from its
-beginning, gave R@1 on E2 without flags of 39 and 35 (shipped: 40). With 10 % more concepts and two more
-vendors held out to choose by, 1500 steps in place of 500 raised R@1 (42.4 from 37.8, mean of all splits)
-and not R@10 (73.8 from 74.1), and soft targets changed nothing.
+Training the sight head longer on the shipped text tower, 1000 steps from where it was or 1500 from
+its beginning, gave R@1 on E2 of 39 and 35 (shipped: 40). With 10 % more concepts and two more
+vendors held out to choose by, 1500 steps in place of 500 raised R@1 (42.4 from 37.8, mean of all
+splits) and not R@10 (73.8 from 74.1), and soft targets changed nothing.
 """
 
 
