@@ -102,7 +102,8 @@ class Log:
         """Log an evaluation after `step` steps, and draw the curves unless that was just done."""
         self._write({"step": step, "evaluation": dict(metrics), "seconds": self._seconds()})
         self._send(step, {f"evaluation/{name}": value for name, value in metrics.items()})
-        shown = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+        told = {n: v for n, v in metrics.items() if not n.endswith("_rank")}  # a line, not a page
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in told.items())
         self._progress.note(f"step {step}: {shown}")
         if time.monotonic() - self._drawn > DRAW_EVERY:
             self._draw()

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from inspect import signature
 from typing import Any, TypeVar, cast
 
 import torch
@@ -22,6 +23,9 @@ from torch.nn.parallel import DistributedDataParallel
 from seesay.device import pick_device
 
 T = TypeVar("T")
+_NEW = "forward_sync_buffers"
+_SYNC = _NEW if _NEW in signature(DistributedDataParallel).parameters else "broadcast_buffers"
+"""What torch calls the sending around of running statistics, by its version."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,7 @@ def spread(forward: nn.Module, module: nn.Module, world: World, strategy: str) -
         return forward
     if strategy == "ddp":
         # running statistics stay each process's own: sending them around would cost every step
-        return DistributedDataParallel(forward, process_group=world.group, broadcast_buffers=False)
+        return DistributedDataParallel(forward, process_group=world.group, **{_SYNC: False})
     mesh = init_device_mesh(world.device.type, (world.size,))
     scalars = {p for p in module.parameters() if p.ndim == 0}  # which cannot be sharded
     for scalar in (p for p in scalars if p.requires_grad):
