@@ -105,7 +105,8 @@ def spread(forward: nn.Module, module: nn.Module, world: World, strategy: str) -
         return forward
     if strategy == "ddp":
         # running statistics stay each process's own: sending them around would cost every step
-        return DistributedDataParallel(forward, process_group=world.group, **{_SYNC: False})
+        told: dict[str, Any] = {_SYNC: False}
+        return DistributedDataParallel(forward, process_group=world.group, **told)
     mesh = init_device_mesh(world.device.type, (world.size,))
     scalars = {p for p in module.parameters() if p.ndim == 0}  # which cannot be sharded
     for scalar in (p for p in scalars if p.requires_grad):
