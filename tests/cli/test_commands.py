@@ -204,6 +204,8 @@ def test_a_closed_pipe_is_not_an_error(pictures):
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signals_have_their_exit_codes(number, code):
     script = (
+        # whoever runs the tests in the background has Ctrl-C ignored, and so would we
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
         "import time; from seesay.cli import main;"
         "main.cli.main = lambda **_: (print('busy', flush=True), time.sleep(60));"
         "main.main([])"

@@ -109,7 +109,7 @@ def test_equal_lengths_are_not_left_in_the_order_of_the_file() -> None:
     [
         ((0, 4), {}, "0 records"),
         ((4, 0), {}, "batches of 0"),
-        ((3, 4), {}, "3 records do not fill one batch of 4\n.*at most 3"),
+        ((3, 4), {}, "3 records do not fill one batch of 4\n.*data.batch_size=3"),
         ((4, 4), {"rank": 2, "world": 2}, "rank 2 is none of 2"),
         ((4, 4), {"lengths": np.ones(3)}, "3 lengths for 4"),
     ],

@@ -57,8 +57,13 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         rows = [f"photos/{name}.jpg,a {name}" for name in ("cat", "bicycle")] * 2
         (tmp_path / table).write_text("\n".join(["filepath,title", *rows]) + "\n")
 
+    rows = ["photos/cat.jpg,animal", "photos/bicycle.jpg,thing"] * 2
+    (tmp_path / "labelled.csv").write_text("\n".join(["filepath,kind", *rows]) + "\n")
+
     def run_shortly(config: TrainConfig, out: str, **how: Any) -> Outcome:
-        short = dataclasses.replace(config, steps=1, epochs=None, model="clip-tiny", init="random")
+        short = dataclasses.replace(config, steps=1, epochs=None)
+        if config.objective.name != "probe":  # which names the model it was trained on
+            short = dataclasses.replace(short, model="clip-tiny", init="random")
         data = dataclasses.replace(config.data, batch_size=4, workers=0)
         # patterns and adapters are of the real model's names, and the tiny one has them too
         return train(dataclasses.replace(short, data=data), out, **how)

@@ -33,7 +33,8 @@ def rows(folder: Path) -> list[dict[str, Any]]:
 
 
 def start(folder: Path) -> subprocess.Popen[bytes]:
-    paths = {"PYTHONPATH": ":".join(p for p in sys.path if p), "OMP_NUM_THREADS": "1"}
+    threads = str(torch.get_num_threads())  # other numbers round otherwise
+    paths = {"PYTHONPATH": ":".join(p for p in sys.path if p), "OMP_NUM_THREADS": threads}
     return subprocess.Popen([sys.executable, str(SCRIPT), str(folder)], env=paths)
 
 

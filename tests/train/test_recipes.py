@@ -47,6 +47,11 @@ def test_what_is_no_recipe_is_refused(tmp_path: Path) -> None:
     wrong.write_text("def recipe():\n    return 3\n")
     with pytest.raises(UsageError, match="no function recipe"):
         recipe(str(wrong))
+    wrong.write_text("def recipe(:\n")
+    with pytest.raises(UsageError, match=r"wrong\.py: SyntaxError"):
+        recipe(str(wrong))
+    with pytest.raises(UsageError, match="there is no file"):
+        recipe("mine.py")
     (tmp_path / "config.json").write_text("{]")
     with pytest.raises(UsageError, match="no configuration"):
         recipe(str(tmp_path))

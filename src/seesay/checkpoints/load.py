@@ -91,6 +91,11 @@ def read(
         StorageError: The hub cannot be reached.
     """
     name, adapter = _of_run(name), adapter and _of_run(adapter)
+    if os.path.isfile(os.path.join(os.path.expanduser(name), "probe.json")):
+        raise UsageError(
+            f"{name} is a linear classifier on a model, not a model",
+            "from Python: seesay.train.probe.load_probe(RUN).classify(images)",
+        )
     if adapter is not None or is_adapter(name):
         how = {"revision": revision, "offline": offline, "layout": layout, "compat": compat}
         return _read_adapted(name, adapter, merge, how)

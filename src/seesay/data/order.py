@@ -54,7 +54,7 @@ class Order:
         if drop_last and count < batch_size:
             raise UsageError(
                 f"{count} records do not fill one batch of {batch_size}",
-                f"say a batch_size of at most {count}",
+                f"--set data.batch_size={count}" if count > 1 else "a contrast needs two at least",
             )
         if lengths is not None and len(lengths) != count:
             raise UsageError(f"{len(lengths)} lengths for {count} records")

@@ -364,7 +364,8 @@ class Collection:
             raise ModelMismatch(
                 f"{shown(str(self.path))} was made with {wanted.name}, not with {loaded.name}: "
                 "their vectors cannot be compared",
-                f"search with {wanted.name}, or index again with --overwrite --model {loaded.name}",
+                f"search with {wanted.name}, or make another index of it: "
+                f"seesay index FOLDER --out INDEX --model {loaded.name}",
             )
         self._loaded = loaded
         return loaded

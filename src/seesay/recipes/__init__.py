@@ -52,6 +52,8 @@ def recipe(name: str) -> TrainConfig:
         return read_config(path)
     if path.suffix == ".py" and path.is_file():
         return _from_file(path)
+    if path.suffix in (".py", ".json") or "/" in name:
+        raise UsageError(f"there is no file {name}, and no run with a config.json")
     raise UsageError(
         f"there is no recipe {name!r}.{nearest(name, RECIPES)}", f"known: {', '.join(RECIPES)}"
     )
@@ -98,8 +100,13 @@ def _from_file(path: Path) -> TrainConfig:
     from seesay.config import checked
     from seesay.train.config import TrainConfig
 
-    made = runpy.run_path(str(path)).get("recipe")
-    config = made() if callable(made) else None
+    try:
+        made = runpy.run_path(str(path)).get("recipe")
+        config = made() if callable(made) else None
+    except Exception as error:  # whatever a user's file does
+        raise UsageError(
+            f"{path}: {type(error).__name__}: {error}", "--debug shows where"
+        ) from error
     if not isinstance(config, TrainConfig):
         raise UsageError(f"{path} has no function recipe() that returns a TrainConfig")
     return checked(config)

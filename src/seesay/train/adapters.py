@@ -52,8 +52,6 @@ def add_lora(module: nn.Module, config: LoraConfig) -> Trainable:
         raise UsageError(
             "this model has an adapter already", "load it with merge=True, and train another on top"
         )
-    if config.rank < 1:
-        raise UsageError(f"rank={config.rank} is not a number of rows")
     besides = [module.get_parameter(name) for name in matching(module, config.train)]
     layers = _targets(module, config.targets)
     module.requires_grad_(False)

@@ -6,12 +6,30 @@ Written to config.json of every run, and read back from there to run it again.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from seesay.config import checked, from_dict
 from seesay.errors import CheckpointError, UsageError
+
+
+def _within(
+    config: object,
+    name: str,
+    *,
+    above: float = -math.inf,
+    least: float = -math.inf,
+    most: float = math.inf,
+    below: float = math.inf,
+) -> None:
+    """Raise ValueError unless a number, where there is one, lies within its bounds."""
+    value = getattr(config, name)
+    if isinstance(value, (int, float)) and not (above < value < below and least <= value <= most):
+        bounds = (("above", above), ("at least", least), ("at most", most), ("below", below))
+        told = " and ".join(f"{word} {bound:g}" for word, bound in bounds if math.isfinite(bound))
+        raise ValueError(f"{name}={value} is not {told}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +55,11 @@ class OptimConfig:
     clip: float | None = 1.0
 
     def __post_init__(self) -> None:
-        if not float(self.lr) > 0:
-            raise ValueError(f"lr={self.lr} is not positive")
+        _within(self, "lr", above=0)
+        _within(self, "eps", above=0)
+        _within(self, "weight_decay", least=0)
+        _within(self, "layer_decay", above=0, most=1)
+        _within(self, "clip", above=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +77,11 @@ class ScheduleConfig:
     warmup: int = 0
     start: float = 0.0
     end: float = 0.0
+
+    def __post_init__(self) -> None:
+        _within(self, "warmup", least=0)
+        _within(self, "start", least=0)
+        _within(self, "end", least=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,13 +129,9 @@ class LoopConfig:
         if self.steps is not None and self.epochs is not None:
             raise ValueError(f"steps={self.steps} and epochs={self.epochs} cannot both decide")
         for name in ("steps", "epochs", "save_every", "evaluate_every", "patience"):
-            value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise ValueError(f"{name}={value} is not positive")
-        if self.seed < 0:
-            raise ValueError(f"seed={self.seed} is negative")
-        if self.ema is not None and not 0 < self.ema < 1:
-            raise ValueError(f"ema={self.ema} is not between 0 and 1")
+            _within(self, name, above=0)
+        _within(self, "seed", least=0)
+        _within(self, "ema", above=0, below=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,8 +175,8 @@ class DataConfig:
     def __post_init__(self) -> None:
         if self.batch_size < 2:
             raise ValueError(f"batch_size={self.batch_size}: a contrast needs two pairs at least")
-        if self.micro_batch is not None and self.micro_batch < 1:
-            raise ValueError(f"micro_batch={self.micro_batch} is not positive")
+        _within(self, "micro_batch", least=1)
+        _within(self, "workers", least=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,6 +199,12 @@ class ObjectiveConfig:
     views: float = 0.0
     temperature: float = 0.1
 
+    def __post_init__(self) -> None:
+        _within(self, "label_smoothing", least=0, below=1)
+        _within(self, "chunk", least=1)
+        _within(self, "views", least=0)
+        _within(self, "temperature", above=0)
+
 
 @dataclass(frozen=True, kw_only=True)
 class LoraConfig:
@@ -196,6 +224,10 @@ class LoraConfig:
     targets: tuple[str, ...] = ("q_proj", "v_proj")
     train: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        _within(self, "rank", least=1)
+        _within(self, "dropout", least=0, below=1)
+
 
 @dataclass(frozen=True, kw_only=True)
 class TuneConfig:
@@ -213,6 +245,9 @@ class TuneConfig:
     lora: LoraConfig | None = None
     cache: tuple[Literal["image", "text"], ...] = ()
     drop_path: float = 0.0
+
+    def __post_init__(self) -> None:
+        _within(self, "drop_path", least=0, below=1)
 
 
 @dataclass(frozen=True, kw_only=True)

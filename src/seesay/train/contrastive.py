@@ -323,6 +323,8 @@ def _check(model: Model, dataset: Dataset, config: TrainConfig) -> None:
         )
     if (config.tune.cache or objective.views) and not isinstance(module, PooledEncoder):
         raise UsageError(f"the features of {model.name} cannot be had before their projection")
+    if objective.name == "unicl" and (dataset.labels < 0).all():
+        _log.warning("no record has a label, so unicl is info_nce: data.label_column names it")
     if "text" in config.tune.cache and not all(map(dataset.text_count, range(len(dataset)))):
         raise UsageError("pictures without captions have no text features to keep")
     if objective.views and "image" in config.tune.cache:

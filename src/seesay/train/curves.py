@@ -51,7 +51,7 @@ class Curves:
         """Write the picture, whole or not at all."""
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
-        from matplotlib.ticker import LogLocator, NullFormatter
+        from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
         panels = self._panels()
         if not panels:
@@ -68,6 +68,7 @@ class Curves:
             axes.set_xlim(0, max(last, 1))
             axes.grid(True, color="#e4e4e4", linewidth=0.8)
             axes.set_axisbelow(True)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             axes.spines[["top", "right"]].set_visible(False)
             for (name, series), colour in zip(lines.items(), _colours(len(lines)), strict=True):
                 _line(axes, name, series, colour)

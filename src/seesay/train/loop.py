@@ -241,6 +241,7 @@ def fit(
             if ending or better or _due(config.save_every, done.step):
                 save(best=better)
             if interrupt.received:
+                log.note(f"stopped after step {done.step} of {steps}; the same again goes on")
                 break
         if _tired(done, config):
             log.note(f"stopped: no better {metric} since step {done.best_step}")

@@ -98,6 +98,8 @@ def probe(
     if not isinstance(model.module, PooledEncoder):
         raise UsageError(f"the features of {model.name} cannot be had before their projection")
     classes = _classes(dataset)
+    if evaluation is not None:
+        _labels(evaluation, classes)  # what is wrong with it is said before features are computed
     model.module.requires_grad_(False)
     features = _features(model, dataset, config, world, caches, quiet)
     module = Probe(features.width, len(classes)).to(world.device)
@@ -235,6 +237,20 @@ def _classes(dataset: Dataset) -> tuple[str, ...]:
     return dataset.classes or tuple(str(i) for i in range(count))
 
 
+def _labels(dataset: Dataset, classes: tuple[str, ...]) -> np.ndarray[Any, Any]:
+    """Return the labels of data whose classes are some of those that are trained on, by name."""
+    theirs = _classes(dataset)
+    strange = [name for name in theirs if name not in classes]
+    if strange:
+        raise UsageError(
+            f"{dataset.name} has classes that are not trained on: {', '.join(strange[:5])}",
+            f"known: {', '.join(classes[:20])}",
+        )
+    index = np.array([classes.index(name) for name in theirs])
+    labels: np.ndarray[Any, Any] = index[dataset.labels]
+    return labels
+
+
 def _standardise(module: Probe, features: Features, count: int) -> None:
     """Give the probe the mean and spread of its inputs, over at most 10,000 of them."""
     rows = np.random.default_rng(0).permutation(count)[:10_000].tolist()
@@ -256,11 +272,8 @@ def _evaluation(
 ) -> Any:
     if dataset is None:
         return None
-    named = dataset.classes is not None and not classes[0].isdecimal()
-    if _classes(dataset) != classes if named else int(dataset.labels.max()) >= len(classes):
-        raise UsageError(f"{dataset.name} has other classes than the data that is trained on")
+    labels = _labels(dataset, classes)
     features = _features(model, dataset, config, world, caches, quiet)
-    labels = dataset.labels
 
     @torch.no_grad()
     def evaluate() -> Mapping[str, float]:

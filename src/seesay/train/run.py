@@ -22,6 +22,7 @@ import torch
 
 from seesay.checkpoints.files import write_json
 from seesay.config import flat, to_dict
+from seesay.data.check import check
 from seesay.errors import InputError, StorageError, UsageError
 from seesay.index.lock import WriterLock
 from seesay.train.config import DataConfig, TrainConfig, read_config
@@ -124,6 +125,10 @@ def _source(
     config: TrainConfig, folder: Path, resume: str
 ) -> tuple[UsageError | None, Path | None]:
     """Return the error to stop with, or the checkpoint to go on from, None to begin."""
+    if (folder / STATE).exists() or (folder / "seesay.json").exists():
+        return UsageError(
+            f"{folder} is a checkpoint, not a folder for a run", "another --out"
+        ), None
     last = Checkpoints(folder).last()
     if last is not None and resume != "auto":
         hint = "--resume auto goes on with it; another --out begins anew"
@@ -174,6 +179,11 @@ def _model(config: TrainConfig, world: World) -> Model:
 
     if not config.model:
         raise UsageError("which model?", "--model NAME, or --set model=NAME")
+    if config.tune.lora and config.init == "random":
+        raise UsageError(
+            "an adapter needs a base that can be loaded again; init=random makes none",
+            "train the base first, and give its run as the model",
+        )
     if config.init == "random" and config.model in registry.variants():
         return create(config.model, seed=config.seed, device=world.device)
     model = load(config.model, device=world.device, dtype="float32")
@@ -198,10 +208,14 @@ def _data(config: TrainConfig, world: World) -> tuple[Dataset, Dataset | None]:
     if rows is not None:
         dataset = dataset.select(rows)
     if not len(dataset):
-        raise UsageError(f"{told.path} has no row to train on")
+        raise InputError(f"{told.path} has no row to train on")
     if not config.evaluate.path:
         return dataset, None
-    return dataset, _open(config.evaluate.path, config.evaluate.split, told)
+    evaluation = _open(config.evaluate.path, config.evaluate.split, told)
+    if world.rank == 0 and (bad := check(evaluation).stopping):
+        first = f"{bad[0].where}: {bad[0].what}"
+        _log.warning("%s: %d rows are not measured: %s", config.evaluate.path, len(bad), first)
+    return dataset, evaluation
 
 
 def _open(path: str, split: str | None, told: DataConfig) -> Dataset:
@@ -220,8 +234,6 @@ def _open(path: str, split: str | None, told: DataConfig) -> Dataset:
 
 def _checked(dataset: Dataset, config: TrainConfig) -> tuple[InputError | None, list[int] | None]:
     """Return the error to stop with, or the rows to train on, None for all."""
-    from seesay.data.check import check
-
     findings = check(dataset)
     if config.objective.views:  # which needs no captions
         kept = [f for f in findings.all if f.kind != "empty-caption"]

@@ -101,5 +101,5 @@ def show(findings: Findings) -> None:
             click.echo(f"         {shown(finding.where)}  {shown(finding.what)}")
         if count > EXAMPLES:
             click.echo(f"         and {count - EXAMPLES} more; --json lists them")
-    if not findings.counts:
+    if not findings.counts and findings.records:
         click.echo("nothing is wrong")

@@ -35,7 +35,7 @@ _EPILOG = "\n\n".join(
 @click.option("--model", "-m", shell_complete=complete_model, help="The model to go on from.")
 @click.option("--eval", "held_out", help="Data to measure the model on (evaluate.path).")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any setting.")
-@click.option("--out", required=True, type=click.Path(), help="The folder of the run.")
+@click.option("--out", type=click.Path(), help="The folder of the run.  [required]")
 @click.option(
     "--resume",
     default="auto",
@@ -53,7 +53,7 @@ def train(
     model: str | None,
     held_out: str | None,
     settings: tuple[str, ...],
-    out: str,
+    out: str | None,
     resume: str,
     device: str,
     only_print: bool,
@@ -76,6 +76,8 @@ def train(
     if only_print:
         print_json(to_dict(config))
         return
+    if out is None:
+        raise UsageError("where shall the run go?", "--out FOLDER")
     from seesay.train.run import run
 
     outcome = run(config, out, resume=resume, device=device, quiet=quiet)
@@ -119,9 +121,9 @@ def _alternatives(settings: Sequence[str]) -> list[str]:
 
 
 def _summary(outcome: Any) -> str:
-    parts = [f"{outcome.step} steps, loss {outcome.loss:.4g}"]
-    shown = {k: v for k, v in outcome.metrics.items() if "r@" in k or k.startswith("top")}
+    parts = [f"{outcome.step} steps, last loss {outcome.loss:.4g}"]
+    shown = {k: v for k, v in outcome.metrics.items() if not k.endswith("_rank")}
     parts += [f"{name} {value:.3f}" for name, value in shown.items()]
     if outcome.best is not None:
-        parts.append(f"best at step {outcome.best_step}")
+        parts.append(f"best {outcome.best:.3f} at step {outcome.best_step}")
     return ", ".join(parts)

@@ -48,7 +48,8 @@ class Columns:
             near = "".join(nearest(name, wanted) for name in names)
             raise InputError(
                 f"{path} has no column with the pictures' file names: {_listed(names)}.{near}",
-                f"call it {' or '.join(IMAGE[:3])}, or say image_column",
+                f"call it {' or '.join(IMAGE[:3])}, or name it: image_column=NAME "
+                "(--image-column, or --set data.image_column)",
             )
         split = next((n for n in names if n.lower() == "split"), None)
         if options.split is not None and split is None:
@@ -141,6 +142,8 @@ def _records(
         texts: tuple[str, ...] = ()
         if columns.text:
             texts = captions(values.get(columns.text), where, row, label, findings)
+        elif label is None:
+            findings.append(Finding("empty-caption", where, "has no caption", row))
         known = values.get(columns.image_id) if columns.image_id else None
         yield Record(image, texts, label, image if known in (None, "") else str(known), where)
         row += 1
