@@ -119,9 +119,17 @@ def _hint(kind: Any, key: str, path: str) -> Any:
     if key not in names:
         raise UsageError(
             f"there is no setting {path!r}: {key!r} is none of {', '.join(names)}."
-            f"{nearest(key, names)}"
+            f"{nearest(key, names) or _elsewhere(key, kind)}"
         )
     return get_type_hints(kind)[key]
+
+
+def _elsewhere(key: str, kind: Any) -> str:
+    """Say which parts have a field of this name."""
+    hints = get_type_hints(kind).items()
+    parts = [(n, k) for n, hint in hints for k in _kinds(hint) if dataclasses.is_dataclass(k)]
+    found = [f"{n}.{key}" for n, k in parts if key in {f.name for f in dataclasses.fields(k)}]
+    return f" Did you mean {', '.join(found)}?" if found else ""
 
 
 def _changed(config: Any, changes: Mapping[str, Any]) -> Any:
@@ -149,9 +157,28 @@ def _kinds(hint: Any) -> list[Any]:
     return sorted(kinds, key=lambda kind: kind is not type(None))
 
 
+_WORDS = {
+    float: "a number",
+    int: "a whole number",
+    bool: "true or false",
+    str: "a text",
+    type(None): "none",
+}
+
+
 def _told(hint: Any) -> str:
-    told = hint.__name__ if isinstance(hint, type) and not get_args(hint) else str(hint)
-    return told.replace("typing.", "")
+    """What a field may hold, for people."""
+    return " or ".join(_word(kind) for kind in reversed(_kinds(hint)))
+
+
+def _word(kind: Any) -> str:
+    if get_origin(kind) is Literal:
+        return f"one of {', '.join(map(str, get_args(kind)))}"
+    if get_origin(kind) is not tuple:
+        return _WORDS.get(kind) or str(getattr(kind, "__name__", kind))
+    first, *others = get_args(kind)
+    length = "" if Ellipsis in others else f" of {len(others) + 1}"
+    return f"a list{length}, each {_told(first)}"
 
 
 def _read(hint: Any, text: str, path: str) -> Any:
