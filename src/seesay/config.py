@@ -207,9 +207,10 @@ def _as(kind: Any, value: Any, text: str) -> tuple[bool, Any]:
         items = value if not isinstance(value, str) else text.split(",") if text else []
         inner = get_args(kind)
         kinds = [inner[0]] * len(items) if inner[-1] is Ellipsis else list(inner)
-        read = [_as(k, i, str(i)) for k, i in zip(kinds, items, strict=False)]
-        fits = len(items) == len(kinds) and all(good for good, _ in read)
-        return fits, tuple(item for _, item in read)
+        if len(items) != len(kinds):
+            return False, value
+        read = [_as(k, i, str(i)) for k, i in zip(kinds, items, strict=True)]
+        return all(good for good, _ in read), tuple(item for _, item in read)
     if kind is type(None):
         return value is None or text.lower() == "none", None
     if dataclasses.is_dataclass(kind) and isinstance(value, dict):

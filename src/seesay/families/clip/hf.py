@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from seesay.checkpoints.files import Source, write_json
-from seesay.checkpoints.keymap import Drop, KeyMap, Rename, Rule
+from seesay.checkpoints.keymap import Drop, KeyMap, Rename
+from seesay.checkpoints.published import HF_FILES, encoder_layers
 from seesay.errors import CheckpointError
 from seesay.families.clip.configs import ClipConfig, check_plain, pair
 from seesay.families.clip.processing import (
@@ -228,14 +229,14 @@ def _hf_tower_back(tower: VitConfig | CausalTextConfig) -> dict[str, Any]:
 def hf_keymap(config: ClipConfig) -> KeyMap:
     """Keys of transformers' CLIPModel."""
     return KeyMap(
-        *_hf_layers("vision_model", "image"),
+        *encoder_layers("vision_model", "image"),
         Rename("vision_model.embeddings.class_embedding", "image.class_embedding"),
         Rename("vision_model.embeddings.patch_embedding.{p}", "image.patch_embedding.{p}"),
         Rename("vision_model.embeddings.position_embedding.weight", "image.position_embedding"),
         Rename("vision_model.pre_layrnorm.{p}", "image.pre_norm.{p}"),
         Rename("vision_model.post_layernorm.{p}", "image.final_norm.{p}"),
         Rename("visual_projection.weight", "image_projection.weight"),
-        *_hf_layers("text_model", "text"),
+        *encoder_layers("text_model", "text"),
         Rename("text_model.embeddings.token_embedding.{p}", "text.token_embedding.{p}"),
         Rename("text_model.embeddings.position_embedding.weight", "text.position_embedding"),
         Rename("text_model.final_layer_norm.{p}", "text.final_norm.{p}"),
@@ -243,16 +244,6 @@ def hf_keymap(config: ClipConfig) -> KeyMap:
         Rename("logit_scale", "logit_scale"),
         Drop("{tower}.embeddings.position_ids", why="0, 1, 2 ...; older releases stored it"),
     )
-
-
-def _hf_layers(theirs: str, ours: str) -> list[Rule]:
-    layer, block = f"{theirs}.encoder.layers.{{i}}", f"{ours}.blocks.{{i}}"
-    return [
-        Rename(f"{layer}.self_attn.{{part}}.{{p}}", f"{block}.attention.{{part}}.{{p}}"),
-        Rename(f"{layer}.layer_norm1.{{p}}", f"{block}.attention_norm.{{p}}"),
-        Rename(f"{layer}.mlp.{{part}}.{{p}}", f"{block}.mlp.{{part}}.{{p}}"),
-        Rename(f"{layer}.layer_norm2.{{p}}", f"{block}.mlp_norm.{{p}}"),
-    ]
 
 
 def _recognises(source: Source) -> bool:
@@ -265,12 +256,7 @@ def _recognises(source: Source) -> bool:
 
 HF = Layout(
     name="hf",
-    files=(
-        "model.safetensors.index.json",
-        "model.safetensors",
-        "pytorch_model.bin.index.json",
-        "pytorch_model.bin",
-    ),
+    files=HF_FILES,
     recognises=_recognises,
     config=hf_config,
     settings=hf_settings,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from seesay.checkpoints.files import Source, write_json
+from seesay.checkpoints.published import OPEN_CLIP_FILES
 from seesay.errors import CheckpointError, nearest
 from seesay.families.clip.configs import ClipConfig, check_plain, pair
 from seesay.families.clip.openai import openai_keymap
@@ -191,15 +192,7 @@ def _recognises(source: Source) -> bool:
 
 OPEN_CLIP = Layout(
     name="open_clip",
-    files=(
-        "open_clip_model.safetensors",
-        "open_clip_pytorch_model.bin",
-        "open_clip_model.bin",
-        "open_clip_model.pt",
-        "*.safetensors",
-        "*.bin",
-        "*.pt",
-    ),
+    files=OPEN_CLIP_FILES,
     recognises=_recognises,
     config=open_clip_config,
     settings=open_clip_settings,

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from seesay.checkpoints.files import Source, write_json
 from seesay.checkpoints.keymap import Drop, KeyMap, Rename, Reshape, Rule, Split
+from seesay.checkpoints.published import HF_FILES, encoder_layers
 from seesay.errors import CheckpointError
 from seesay.families.siglip.configs import SiglipConfig, TextConfig, image_tower, published_pad
 from seesay.families.siglip.processing import (
@@ -294,7 +295,7 @@ def hf_keymap(config: SiglipConfig) -> KeyMap:
         patches,
         Rename("vision_model.embeddings.patch_embedding.bias", "image.patch_embedding.bias"),
         Rename("vision_model.embeddings.position_embedding.weight", "image.position_embedding"),
-        *_layers("vision_model", "image"),
+        *encoder_layers("vision_model", "image"),
         Rename("vision_model.post_layernorm.{p}", "image.final_norm.{p}"),
         Reshape((f"{head}.probe",), query, into=(1, width), back=(1, 1, width)),
         Rename(f"{head}.attention.out_proj.{{p}}", f"{pooling}.attention.out_proj.{{p}}"),
@@ -309,23 +310,13 @@ def hf_keymap(config: SiglipConfig) -> KeyMap:
         Rename(f"{head}.mlp.{{part}}.{{p}}", f"{pooling}.mlp.{{part}}.{{p}}"),
         Rename("text_model.embeddings.token_embedding.{p}", "text.token_embedding.{p}"),
         Rename("text_model.embeddings.position_embedding.weight", "text.position_embedding"),
-        *_layers("text_model", "text"),
+        *encoder_layers("text_model", "text"),
         Rename("text_model.final_layer_norm.{p}", "text.final_norm.{p}"),
         Rename("text_model.head.{p}", "text_projection.{p}"),
         Reshape(("logit_scale",), ("logit_scale",), into=(), back=(1,)),
         Reshape(("logit_bias",), ("logit_bias",), into=(), back=(1,)),
         Drop("{tower}.embeddings.position_ids", why="0, 1, 2 ...; older releases stored it"),
     )
-
-
-def _layers(theirs: str, ours: str) -> list[Rule]:
-    layer, block = f"{theirs}.encoder.layers.{{i}}", f"{ours}.blocks.{{i}}"
-    return [
-        Rename(f"{layer}.self_attn.{{part}}.{{p}}", f"{block}.attention.{{part}}.{{p}}"),
-        Rename(f"{layer}.layer_norm1.{{p}}", f"{block}.attention_norm.{{p}}"),
-        Rename(f"{layer}.mlp.{{part}}.{{p}}", f"{block}.mlp.{{part}}.{{p}}"),
-        Rename(f"{layer}.layer_norm2.{{p}}", f"{block}.mlp_norm.{{p}}"),
-    ]
 
 
 def _recognises(source: Source) -> bool:
@@ -339,12 +330,7 @@ def _recognises(source: Source) -> bool:
 
 HF = Layout(
     name="hf",
-    files=(
-        "model.safetensors.index.json",
-        "model.safetensors",
-        "pytorch_model.bin.index.json",
-        "pytorch_model.bin",
-    ),
+    files=HF_FILES,
     recognises=_recognises,
     config=hf_config,
     settings=hf_settings,

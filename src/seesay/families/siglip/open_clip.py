@@ -9,6 +9,7 @@ from typing import Any
 
 from seesay.checkpoints.files import Source, write_json
 from seesay.checkpoints.keymap import KeyMap, Rename, Reshape, Rule, Split
+from seesay.checkpoints.published import OPEN_CLIP_FILES
 from seesay.errors import CheckpointError
 from seesay.families.siglip.configs import SiglipConfig, TextConfig, image_tower, published_pad
 from seesay.families.siglip.processing import published_settings, unsaid_settings
@@ -233,15 +234,7 @@ def _recognises(source: Source) -> bool:
 
 OPEN_CLIP = Layout(
     name="open_clip",
-    files=(
-        "open_clip_model.safetensors",
-        "open_clip_pytorch_model.bin",
-        "open_clip_model.bin",
-        "open_clip_model.pt",
-        "*.safetensors",
-        "*.bin",
-        "*.pt",
-    ),
+    files=OPEN_CLIP_FILES,
     recognises=_recognises,
     config=open_clip_config,
     settings=open_clip_settings,
