@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from seesay.checkpoints.files import Source
     from seesay.checkpoints.keymap import KeyMap
+    from seesay.generation.options import Options
     from seesay.protocols import Processor
 
 
@@ -40,6 +41,19 @@ class Variant:
     weights: Path | None = None
     released: str | None = None
     licence: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asking:
+    """How a family's generators are asked for a task, as published.
+
+    Attributes:
+        template: What the user's text is put into, at "{}": the beginning of a caption, a question.
+        options: How the answer is generated.
+    """
+
+    template: str
+    options: Options
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,11 +95,14 @@ class Family:
         licence: The licence of the published weights.
         config: "module:Class" of the frozen dataclass that every configuration is.
         variants: Name to variant; "<name>-tiny" is the one every contract test runs on.
-        module: "module:Class" of the nn.Module; built by `Class(config)`.
+        module: "module:Class" of the nn.Module; built by `Class(config)`. Where checkpoints differ
+            in their parts, "module:function" that returns the class for a configuration.
         processor: "module:function"; called with (config, settings, folder or None).
         layouts: "module:TUPLE" of the layouts, tried in order.
         templates: "module:DICT" of the named prompt sets of zero-shot classification, the first
             being the default; each a list of strings with one "{}" for the label.
+        prompts: "module:DICT" of how generation is asked for, task name to `Asking`; None for
+            families that write no text.
     """
 
     name: str
@@ -97,6 +114,7 @@ class Family:
     processor: str
     layouts: str
     templates: str = "seesay.tasks.classify:TEMPLATES"
+    prompts: str | None = None
     variants: Mapping[str, Variant] = field(default_factory=dict)
 
     def config_class(self) -> type:
@@ -104,14 +122,15 @@ class Family:
         found: type = resolve(self.config)
         return found
 
-    def module_class(self) -> type[nn.Module]:
-        """Return the class of the module; imports torch."""
-        found: type[nn.Module] = resolve(self.module)
-        return found
+    def module_class(self, config: Any) -> type[nn.Module]:
+        """Return the class of the module of this configuration; imports torch."""
+        found: Any = resolve(self.module)
+        chosen: type[nn.Module] = found if isinstance(found, type) else found(config)
+        return chosen
 
     def build(self, config: Any) -> nn.Module:
         """Return a module of this configuration with its default initialisation."""
-        return self.module_class()(config)
+        return self.module_class(config)(config)
 
     def make_processor(
         self, config: Any, settings: Mapping[str, Any], folder: Path | None = None
@@ -129,6 +148,11 @@ class Family:
         """Return the prompt sets for zero-shot classification by name."""
         found: Mapping[str, Sequence[str]] = resolve(self.templates)
         return found
+
+    def asking(self, task: str) -> Asking | None:
+        """Return how this family is asked for a task, None where it cannot be."""
+        found: Mapping[str, Asking] = resolve(self.prompts) if self.prompts else {}
+        return found.get(task)
 
 
 def deferred(path: str, **arguments: Any) -> Callable[[], Any]:

@@ -38,17 +38,6 @@ if TYPE_CHECKING:
 Optimize = bool | Literal["int8"]
 
 
-class ImageChunk(NamedTuple):
-    """Some consecutive images: where they start, their vectors [N, E], and what failed.
-
-    A failed item's row is NaN; `failures` maps its position in the whole input to the error.
-    """
-
-    start: int
-    vectors: Tensor
-    failures: dict[int, InputError]
-
-
 class Model:
     """A loaded model. Made by `seesay.load` and `seesay.create`.
 
@@ -126,7 +115,7 @@ class Model:
 
     def tasks(self) -> list[str]:
         """Return the names of the tasks this model can do."""
-        return [name for name, task in TASKS.items() if supports(self.family, task)]
+        return [name for name, task in TASKS.items() if supports(self.family, task, self.config)]
 
     # -- vectors ---------------------------------------------------------------------------------
 
@@ -160,7 +149,7 @@ class Model:
             raise ItemsFailed(list(failures.values()), len(items))
         if errors is not None:
             errors.extend(failures.values())
-        return torch.cat(rows) if rows else torch.empty(0, self._width())
+        return torch.cat(rows) if rows else torch.empty(0, vectors.width(self))
 
     def stream_images(
         self, images: Sequence[ImageInput], *, batch_size: int = 32
@@ -171,43 +160,7 @@ class Model:
             Consecutive chunks of at most `batch_size` images; never raises for a bad image.
         """
         self._need("embed")
-        if batch_size < 1:
-            raise UsageError(f"batch_size={batch_size} is not a number of images")
-        at_least = 0
-        if self.decode == "fast":
-            spec = self.processor.image
-            at_least = spec.shortest_edge or min(spec.size)
-
-        def prepare(i: int) -> Tensor | InputError:
-            try:
-                item = images[i]
-                label = None if isinstance(item, (str, os.PathLike)) else f"image {i}"
-                return self.processor.images([open_picture(item, name=label, at_least=at_least)])
-            except InputError as error:
-                return error
-
-        workers = min(8, os.cpu_count() or 1)
-        with ThreadPoolExecutor(max_workers=workers) as pool:
-            pending: deque[Future[Tensor | InputError]] = deque()
-            ahead = iter(range(len(images)))
-            for start in range(0, len(images), batch_size):
-                # the next chunk is decoded while this one goes through the network
-                for i in itertools.islice(ahead, 2 * batch_size + workers - len(pending)):
-                    pending.append(pool.submit(prepare, i))
-                count = min(batch_size, len(images) - start)
-                decoded = [pending.popleft().result() for _ in range(count)]
-                # by size: some models keep the proportions of their pictures
-                good: dict[torch.Size, list[int]] = {}
-                failures: dict[int, InputError] = {}
-                for i, pixels in enumerate(decoded):
-                    if isinstance(pixels, Tensor):
-                        good.setdefault(pixels.shape, []).append(i)
-                    else:
-                        failures[start + i] = pixels
-                vectors = torch.full((count, self._width()), float("nan"))
-                for rows in good.values():
-                    vectors[rows] = self.embed_pixels(torch.cat([decoded[i] for i in rows]))  # type: ignore[misc]
-                yield ImageChunk(start, vectors, failures)
+        return vectors.stream_images(self, images, batch_size)
 
     def each_image(
         self, images: Sequence[ImageInput], *, batch_size: int = 32
@@ -219,11 +172,7 @@ class Model:
 
     def embed_pixels(self, pixels: Tensor) -> Tensor:
         """Normalised pixels [B, 3, h, w] to float32 unit vectors [B, E] on the CPU."""
-        with without_gradient(self.module):
-            vectors = self.module.embed_image(  # type: ignore[operator]
-                pixels.to(self.device, self.dtype, memory_format=torch.channels_last)
-            )
-            return F.normalize(vectors.float(), dim=-1).cpu()
+        return vectors.embed_pixels(self, pixels)
 
     def embed_texts(self, texts: Sequence[str] | str, *, batch_size: int = 256) -> Tensor:
         """Encode strings as unit vectors, in input order.
@@ -235,22 +184,7 @@ class Model:
             InputError: An item is not a string, or the checkpoint came without a tokenizer.
         """
         self._need("embed")
-        strings = [texts] if isinstance(texts, str) else list(texts)
-        for i, text in enumerate(strings):
-            if not isinstance(text, str):
-                raise InputError(f"text {i} is {type(text).__name__}, not a string")
-        vectors = torch.empty(len(strings), self._width())
-        # neighbours in length share a batch, so little is spent on padding
-        order = sorted(range(len(strings)), key=lambda i: len(strings[i]))
-        for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
-            ids, mask = self.processor.texts([strings[i] for i in rows])
-            with without_gradient(self.module):
-                encoded = self.module.embed_text(  # type: ignore[operator]
-                    ids.to(self.device), mask.to(self.device)
-                )
-                vectors[rows] = F.normalize(encoded.float(), dim=-1).cpu()
-        return vectors
+        return vectors.embed_texts(self, texts, batch_size)
 
     # -- tasks -----------------------------------------------------------------------------------
 
@@ -284,14 +218,11 @@ class Model:
 
     def _need(self, name: str) -> None:
         task = TASKS[name]
-        if not supports(self.family, task):
+        if not supports(self.family, task, self.config):
             able = [f.name for f in registry.families() if supports(f, task)]
             raise UsageError(
                 f"{self.name} cannot {name}", f"families that can: {', '.join(able) or 'none'}"
             )
-
-    def _width(self) -> int:
-        return int(self.config.embed_width)
 
 
 def load(
@@ -383,17 +314,8 @@ def create(
     return model.to(device, dtype)
 
 
-def supports(family: Family, task: Task) -> bool:
-    """Whether the family's module satisfies the protocol the task needs."""
-    return task.allows(family.module_class())
+def supports(family: Family, task: Task, config: Any = None) -> bool:
+    """Whether the module of a configuration can do a task; any of the family's when None."""
+    configs = [v.config() for v in family.variants.values()] if config is None else [config]
+    return any(task.allows(kind) for kind in {family.module_class(c) for c in configs})
 
-
-def as_list(images: Iterable[ImageInput] | ImageInput) -> list[ImageInput]:
-    """One image or many, as a list; an array of four dimensions is many."""
-    if isinstance(images, (str, bytes, os.PathLike, Image.Image)):
-        return [images]
-    if isinstance(images, np.ndarray):
-        return list(images) if images.ndim == 4 else [images]
-    if isinstance(images, Iterable) and not isinstance(images, (bytearray, memoryview, Tensor)):
-        return list(images)
-    return [images]  # type: ignore[list-item]

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from seesay.processing.image import ImageSpec
-    from seesay.types import Picture, TextBatch
+    from seesay.types import Picture, Prompt, TextBatch
 
 
 @runtime_checkable
@@ -63,6 +63,55 @@ class Localiser(Protocol):
         ...
 
 
+@runtime_checkable
+class Matcher(Protocol):
+    """Looks at an image and a text together, and judges whether the one describes the other."""
+
+    def encode_image(self, pixels: Tensor) -> Tensor:
+        """Pixels [B, 3, h, w] to image tokens [B, P, D]."""
+        ...
+
+    def match(self, tokens: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
+        """Image tokens [B, P, D] and texts [B * n, L] to logits [B * n, 2]: no match, match.
+
+        The n texts of an image stand side by side.
+        """
+        ...
+
+
+class State(Protocol):
+    """What a generator remembers of the texts it is writing: K beams of each of B images."""
+
+    def reorder(self, rows: Tensor) -> State:
+        """Go on from other beams.
+
+        Args:
+            rows: int64 [B' * K]; what comes next in row i goes on from row rows[i]. Beams stay with
+                their image, side by side; images may be left out.
+        """
+        ...
+
+
+@runtime_checkable
+class Generator(Protocol):
+    """Writes a text, one token after another, about what it is given."""
+
+    def forward(self, batch: Prompt) -> Tensor:
+        """Logits [B * n, L, V] of what follows each position of the prefix (teacher forcing)."""
+        ...
+
+    def prefill(self, batch: Prompt) -> tuple[Tensor, State]:
+        """Read everything once; logits [B, V] of the token after each prefix, and the state."""
+        ...
+
+    def step(self, ids: Tensor, state: State) -> tuple[Tensor, State]:
+        """Append one id to each beam [B * K]; logits [B * K, V] of the next one.
+
+        The first step after `prefill` tells K: every beam goes on from its image's prefix.
+        """
+        ...
+
+
 class Processor(Protocol):
     """Pictures and strings to tensors, for one checkpoint."""
 
@@ -83,4 +132,32 @@ class Processor(Protocol):
 
     def save(self, folder: Path) -> None:
         """Write the tokenizer's files into a native checkpoint folder."""
+        ...
+
+
+@runtime_checkable
+class Speaker(Protocol):
+    """What the processor of a generator can do besides: prompts to ids, and ids to text."""
+
+    end_ids: tuple[int, ...]
+    """Ids that end what is written."""
+
+    def prompts(self, task: str, texts: Sequence[str]) -> Prompt:
+        """Return what is read and how what is written begins, for texts of a task; no pixels.
+
+        `texts` are the beginnings of captions for "caption", and questions for "answer".
+        """
+        ...
+
+    def written(
+        self, texts: Sequence[str], prefix: str = "", max_length: int | None = None
+    ) -> tuple[TextBatch, Tensor]:
+        """Return start, prefix, text and end as ids and mask [B, L], and where each text begins.
+
+        The second, int64 [B], is the position of the first id that is scored or learnt.
+        """
+        ...
+
+    def decode(self, rows: Sequence[Sequence[int]]) -> list[str]:
+        """Return the texts of rows of written ids."""
         ...

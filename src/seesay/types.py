@@ -48,3 +48,26 @@ class TextBatch(NamedTuple):
 
     ids: Tensor
     mask: Tensor
+
+
+class Prompt(NamedTuple):
+    """What a generator reads, and how what it writes begins. Tensors alone.
+
+    Attributes:
+        pixels: [B, 3, h, w], None where `tokens` are given or nothing is looked at.
+        tokens: Image tokens [B, P, D] in place of pixels: encode once, ask often.
+        ids: A text that is read [B, S], such as a question; None for models that read none.
+        mask: [B, S], True where a token of `ids` counts.
+        seen: [B, S], which read positions the writer attends to; None for those of `mask`.
+        prefix: First ids of what is written [B * n, L], padded on the right. The n rows of an
+            image stand side by side; only teacher forcing takes more than one.
+        prefix_mask: [B * n, L], True where an id of `prefix` counts.
+    """
+
+    pixels: Tensor | None
+    prefix: Tensor
+    prefix_mask: Tensor
+    ids: Tensor | None = None
+    mask: Tensor | None = None
+    seen: Tensor | None = None
+    tokens: Tensor | None = None

@@ -36,7 +36,7 @@ def test_every_family_says_what_it_is(name: str) -> None:
     assert len(family.summary) > 10
     assert len(family.licence) > 2
     assert re.match(r"arXiv \d{4}\.\d{4,5}, \w|none; \w", family.paper), family.paper
-    for attribute in ("module_class", "config_class", "prompt_sets"):
+    for attribute in ("config_class", "prompt_sets"):
         assert getattr(family, attribute)()
     assert isinstance(family.known_layouts(), tuple)
     assert any(supports(family, task) for task in TASKS.values())
@@ -51,11 +51,12 @@ def test_every_family_has_a_card(name: str) -> None:
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_every_network_of_a_family_names_its_paper_and_what_differs(name: str) -> None:
-    module = registry.family(name).module_class()
-    text = module.__doc__ or ""
-    for word in ("Paper:", "Reference:", "Differs:"):
-        assert word in text, f"{module.__name__} does not say {word}"
-    assert module.__mro__[1] is torch.nn.Module, f"{module.__name__} inherits from a model"
+    family = registry.family(name)
+    for module in {family.module_class(v.config()) for v in family.variants.values()}:
+        text = module.__doc__ or ""
+        for word in ("Paper:", "Reference:", "Differs:"):
+            assert word in text, f"{module.__name__} does not say {word}"
+        assert module.__mro__[1] is torch.nn.Module, f"{module.__name__} inherits from a model"
 
 
 def test_every_network_names_its_paper_and_what_differs() -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from seesay.device import onednn_takes_bf16
 from seesay.errors import UsageError
-from seesay.nn.attention import MultiHeadAttention, attention
+from seesay.nn.attention import KeysValues, MultiHeadAttention, SourceAttention, attention, heads
 from seesay.nn.blocks import PreNormBlock
 from seesay.nn.mlp import ACTIVATIONS, Mlp
 from seesay.nn.norm import LayerNorm
@@ -172,10 +172,43 @@ class PackedAttention(Packed):
         self, x: Tensor, mask: Tensor | None = None, source: Tensor | None = None
     ) -> Tensor:
         """Attend from `x` [B, L, D] to `source` [B, S, D], or to `x` itself."""
+        return self.mix(*self.project(x, source), mask)
+
+    def project(self, x: Tensor, source: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Return queries [B, H, L, d] of x, and keys and values [B, H, S, d] of its source."""
         query, key, value = split(self.qkv(x), self.num_heads)
         if source is not None and source is not x:
             _, key, value = split(self.qkv(source), self.num_heads)
+        return query, key, value
+
+    def mix(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+        """Return what the queries find [B, L, D]."""
         return self.out_proj(mix(query, key, value, mask))  # type: ignore[no-any-return]
+
+
+class PackedSourceAttention(Packed):
+    """`SourceAttention` with one product for the keys and values of a source."""
+
+    def __init__(self, layer: SourceAttention) -> None:
+        super().__init__(layer.q_proj.weight.dtype)
+        self.num_heads = layer.num_heads
+        self.q_proj = PackedLinear(layer.q_proj.weight, layer.q_proj.bias)
+        read = (layer.k_proj, layer.v_proj)
+        self.kv_proj = PackedLinear(
+            torch.cat([p.weight.detach() for p in read]), torch.cat([p.bias.detach() for p in read])
+        )
+        self.out_proj = PackedLinear(layer.out_proj.weight, layer.out_proj.bias)
+
+    def read(self, source: Tensor) -> KeysValues:
+        """Return the keys and values of a source [B, S, D']."""
+        key, value = self.kv_proj(source).chunk(2, -1)
+        return heads(key, self.num_heads), heads(value, self.num_heads)
+
+    def forward(self, x: Tensor, read: KeysValues, mask: Tensor | None = None) -> Tensor:
+        """Attend from x [B * n, L, D] to what was read."""
+        queries = x.reshape(len(read[0]), -1, x.shape[-1])
+        query = heads(self.q_proj(queries), self.num_heads)
+        return self.out_proj(mix(query, *read, mask).reshape(x.shape))  # type: ignore[no-any-return]
 
 
 def mix(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
@@ -183,11 +216,12 @@ def mix(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tenso
     return attention(query, key, value, mask).transpose(1, 2).flatten(2)
 
 
-def split(qkv: Tensor, num_heads: int) -> tuple[Tensor, ...]:
+def split(qkv: Tensor, num_heads: int) -> tuple[Tensor, Tensor, Tensor]:
     """[B, L, 3 D] to queries, keys and values [B, H, L, d]."""
     batch, length, width = qkv.shape
     heads = qkv.view(batch, length, 3, num_heads, width // (3 * num_heads))
-    return tuple(heads.permute(2, 0, 3, 1, 4).unbind(0))
+    query, key, value = heads.permute(2, 0, 3, 1, 4).unbind(0)
+    return query, key, value
 
 
 def fused(layer: MultiHeadAttention) -> tuple[Tensor, Tensor]:
@@ -284,7 +318,8 @@ def pack_linear(layer: nn.Linear) -> nn.Module:
 
 def is_plain(module: nn.Module) -> bool:
     """Whether a module is made of the expected parts alone: no adapter took the place of one."""
-    parts = (PreNormBlock, MultiHeadAttention, Mlp, LayerNorm, nn.Linear, nn.Conv2d, PatchEmbedding)
+    attentions = (MultiHeadAttention, SourceAttention)
+    parts = (PreNormBlock, *attentions, Mlp, LayerNorm, nn.Linear, nn.Conv2d, PatchEmbedding)
     return all(type(part) in parts for part in module.modules())
 
 
@@ -293,6 +328,7 @@ PACKERS: Mapping[type[nn.Module], Callable[[Any], nn.Module]] = {
     PatchEmbedding: PackedPatches,
     Mlp: PackedMlp,
     MultiHeadAttention: PackedAttention,
+    SourceAttention: PackedSourceAttention,
     PreNormBlock: PackedBlock,
 }
 """Module type -> what makes its packed counterpart."""
