@@ -40,8 +40,6 @@ def alone(module: Bert, ids: list[int], source: Tensor, source_mask: Tensor) -> 
 @given(st.data())
 @settings(max_examples=25, deadline=None)
 def test_beams_equal_reading_each_text_from_its_start(data: st.DataObject) -> None:
-    data: st.DataObject,
-) -> None:
     module = redrawn()
     images = data.draw(st.integers(1, 3), "images")
     beams = data.draw(st.integers(1, 3), "beams")
