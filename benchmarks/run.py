@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 
-from benchmarks import contrastive, encode, folder, preprocess, train_step
+from benchmarks import caption, contrastive, encode, folder, preprocess, train_step
 from benchmarks.harness import Comparison, stamp
 
 HERE = Path(__file__).parent
-PARTS = ["encode", "preprocess", "folder", "train", "contrastive", "search"]
+PARTS = ["encode", "preprocess", "folder", "caption", "train", "contrastive", "search"]
 
 
 def main() -> None:
@@ -40,6 +40,8 @@ def main() -> None:
                 comparisons += encode.run("ViT-L/14", (1, 8, 32))
         if "folder" in chosen:
             comparisons += folder.run()
+        if "caption" in chosen:
+            comparisons += caption.run(batches=(1,) if args.quick else (1, 8))
         if "train" in chosen:
             comparisons += train_step.run()
         if "contrastive" in chosen and threads == 1:
