@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from seesay.cli.commands.capfilt import capfilt
 from seesay.cli.output import Progress, note, print_json
 from seesay.errors import InputError
 from seesay.names import shown
@@ -19,10 +20,13 @@ EXAMPLES = 3
 
 @click.group(
     epilog="Formats: folders of pictures, CSV and TSV, JSON lines, parquet, COCO, Karpathy splits, "
-    "Flickr30k, tar shards, datasets of the hub."
+    "Flickr30k, tar shards, datasets of the hub; questions of VQA, GQA, NLVR2 and the like."
 )
 def data() -> None:
-    """Look through data before training on it."""
+    """Look through data before training on it, or bootstrap its captions."""
+
+
+data.add_command(capfilt)
 
 
 @data.command(
@@ -39,12 +43,18 @@ def data() -> None:
 @click.option("--quiet", "-q", is_flag=True, help="No progress, no notes on stderr.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def check(path: str, decode: bool, quiet: bool, as_json: bool, **options: Any) -> int:
-    """Look through the data at PATH: rows, captions, labels, boxes, and every picture's header."""
-    from seesay.data import open_dataset
-    from seesay.data.check import check as look_through
+    """Look through the data at PATH: rows, captions, labels, boxes, and every picture's header.
 
-    dataset = open_dataset(path, **options)
-    pictures = int(dataset.image_numbers.max(initial=-1)) + 1
+    Questions are recognised by their columns, and looked through likewise.
+    """
+    from seesay.data import open_dataset, open_questions
+    from seesay.data.check import check as look_through
+    from seesay.data.readers import asked
+
+    questions = asked.recognises(path)
+    dataset: Any = open_questions(path, **options) if questions else open_dataset(path, **options)
+    parts = dataset.pictures if questions else (dataset,)
+    pictures = sum(int(part.image_numbers.max(initial=-1)) + 1 for part in parts)
     with Progress("check", pictures, quiet=quiet) as bar:
         look: Any = "decode" if decode else "header"
         findings = look_through(dataset, look=look, progress=bar.advance)
@@ -91,7 +101,8 @@ def show(findings: Findings) -> None:
     few, many = findings.captions_per_record
     each = f"{few}" if few == many else f"{few} to {many}"
     parts = [f"{findings.records} records", f"{findings.images} pictures"]
-    parts += [f"{findings.captions} captions ({each} each)"] if findings.captions else []
+    said = "answers" if findings.form == "questions" else "captions"
+    parts += [f"{findings.captions} {said} ({each} each)"] if findings.captions else []
     parts += [f"{findings.classes} classes"] if findings.classes else []
     click.echo(f"{shown(findings.dataset)} ({findings.form}): {', '.join(parts)}")
     for kind, count in findings.counts.items():
