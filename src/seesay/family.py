@@ -101,8 +101,13 @@ class Family:
         layouts: "module:TUPLE" of the layouts, tried in order.
         templates: "module:DICT" of the named prompt sets of zero-shot classification, the first
             being the default; each a list of strings with one "{}" for the label.
-        prompts: "module:DICT" of how generation is asked for, task name to `Asking`; None for
+        prompts: "module:DICT" of how generation is asked for, task name to `Asking`; where
+            checkpoints differ, "module:function" that returns it for a configuration. None for
             families that write no text.
+        begun: "module:function" (config, tensors, objective, classes) -> (config, tensors, patterns of
+            what is drawn afresh): what training for an objective begins with that was trained for
+            another. None for families whose models are trained as they are.
+        compats: Whose ways the processor can reproduce where they depart from the original's.
     """
 
     name: str
@@ -115,6 +120,8 @@ class Family:
     layouts: str
     templates: str = "seesay.tasks.classify:TEMPLATES"
     prompts: str | None = None
+    begun: str | None = None
+    compats: tuple[str, ...] = ("hf",)
     variants: Mapping[str, Variant] = field(default_factory=dict)
 
     def config_class(self) -> type:
@@ -149,10 +156,11 @@ class Family:
         found: Mapping[str, Sequence[str]] = resolve(self.templates)
         return found
 
-    def asking(self, task: str) -> Asking | None:
-        """Return how this family is asked for a task, None where it cannot be."""
-        found: Mapping[str, Asking] = resolve(self.prompts) if self.prompts else {}
-        return found.get(task)
+    def asking(self, task: str, config: Any) -> Asking | None:
+        """Return how a model of this configuration is asked for a task, None where it cannot be."""
+        found: Any = resolve(self.prompts) if self.prompts else {}
+        asked: Mapping[str, Asking] = found(config) if callable(found) else found
+        return asked.get(task)
 
 
 def deferred(path: str, **arguments: Any) -> Callable[[], Any]:

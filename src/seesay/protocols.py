@@ -64,6 +64,39 @@ class Localiser(Protocol):
 
 
 @runtime_checkable
+class TokenEncoder(Protocol):
+    """A pooled encoder that also gives the features of every token."""
+
+    def encode_image(self, pixels: Tensor) -> Tensor:
+        """Pixels [B, 3, h, w] to image tokens [B, P, D]."""
+        ...
+
+    def pool_tokens(self, tokens: Tensor) -> Tensor:
+        """Image tokens [B, P, D] to what `pool_image` gives for their pixels [B, D]."""
+        ...
+
+    def encode_text(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Ids [B, L] and boolean mask [B, L] of a text on its own to features [B, L, D]."""
+        ...
+
+    def fuse(self, tokens: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
+        """Image tokens [B, P, D] and texts [B * n, L] that look at them to features [B * n, L, D]."""
+        ...
+
+
+@runtime_checkable
+class WordLocaliser(Protocol):
+    """A matcher whose words can be asked where in a picture they look."""
+
+    def attention_layers(self) -> Sequence[nn.Module]:
+        """The layers in which texts attend to image tokens, in order.
+
+        Each has `q_proj`, `k_proj`, `v_proj`, `out_proj` and `num_heads`.
+        """
+        ...
+
+
+@runtime_checkable
 class Matcher(Protocol):
     """Looks at an image and a text together, and judges whether the one describes the other."""
 
@@ -76,6 +109,24 @@ class Matcher(Protocol):
 
         The n texts of an image stand side by side.
         """
+        ...
+
+
+@runtime_checkable
+class Comparer(Protocol):
+    """Judges what is said of two images."""
+
+    def compare(self, first: Tensor, second: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
+        """Two pixels [B, 3, h, w] and a text [B, L] to logits [B, 2]: false, true."""
+        ...
+
+
+@runtime_checkable
+class PairClassifier(Protocol):
+    """Says which class a pair of image and text is of; its configuration names the classes."""
+
+    def classify_pair(self, pixels: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
+        """Pixels [B, 3, h, w] and a text [B, L] to logits [B, C]."""
         ...
 
 
@@ -150,7 +201,12 @@ class Speaker(Protocol):
         ...
 
     def written(
-        self, texts: Sequence[str], prefix: str = "", max_length: int | None = None
+        self,
+        texts: Sequence[str],
+        prefix: str = "",
+        max_length: int | None = None,
+        *,
+        task: str = "caption",
     ) -> tuple[TextBatch, Tensor]:
         """Return start, prefix, text and end as ids and mask [B, L], and where each text begins.
 

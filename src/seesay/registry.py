@@ -14,6 +14,7 @@ FAMILIES: dict[str, str] = {
     "clip": "seesay.families.clip",
     "florence": "seesay.families.florence",
     "siglip": "seesay.families.siglip",
+    "blip": "seesay.families.blip",
     "mini": "seesay.families.mini",
 }
 """Family name -> the module whose `FAMILY` declares it. Importing one does not import torch."""

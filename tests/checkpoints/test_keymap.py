@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
 
 from seesay.checkpoints.keymap import (
+    Assumed,
     Constant,
     Drop,
     Fuse,
     KeyMap,
     Rename,
     Reshape,
+    Shared,
     Split,
+    Temperature,
     Tie,
     Transpose,
 )
@@ -131,3 +136,49 @@ def test_whole_numbers_where_fractions_belong() -> None:
 def test_no_place_on_the_way_back() -> None:
     with pytest.raises(CheckpointError, match="no place for new"):
         MAP.inverse(ours() | {"new": torch.zeros(1)})
+
+
+SHARED = KeyMap(Shared(["enc.{p}", "dec.{p}"], "text.{p}", 2), Temperature("temp", "logit_scale"))
+SHARED_OURS = {"text.w": torch.zeros(2, 3), "logit_scale": torch.tensor(0.0)}
+
+
+def test_one_tensor_under_two_names() -> None:
+    w, temp = torch.randn(2, 3), torch.tensor(0.07)
+    for names in (("enc.w",), ("dec.w",), ("enc.w", "dec.w")):
+        theirs = {name: w.clone() for name in names} | {"temp": temp}
+        ours = SHARED.forward(theirs, SHARED_OURS, "x")
+        assert torch.equal(ours["text.w"], w)
+        back = SHARED.inverse(ours)
+        assert torch.equal(back["enc.w"], w)
+        assert torch.equal(back["dec.w"], w)
+    with pytest.raises(CheckpointError, match=r"enc\.w and dec\.w should be equal"):
+        SHARED.forward({"enc.w": w, "dec.w": w + 1, "temp": temp}, SHARED_OURS, "x")
+    with pytest.raises(CheckpointError, match=r"missing: enc\.w, dec\.w"):
+        SHARED.forward({"temp": temp}, SHARED_OURS, "x")
+    once = KeyMap(Shared(["enc.{p}", "dec.{p}"], "text.{p}"))
+    assert once.inverse({"text.w": w}).keys() == {"enc.w"}
+
+
+def test_a_temperature_comes_back_bit_for_bit() -> None:
+    rule = Temperature("temp", "logit_scale")
+    scales = torch.cat([torch.linspace(0.01, 7, 5000), torch.randn(5000) + 2])
+    for scale in scales:
+        (there,) = rule.inverse([scale])
+        assert torch.equal(rule.forward([there])[0], scale)
+    (scale,) = rule.forward([torch.tensor(0.07)])
+    assert float(scale.exp()) == pytest.approx(1 / 0.07)
+    for bad in (0.0, -0.1, float("nan")):
+        with pytest.raises(ValueError, match="a temperature of"):
+            rule.forward([torch.tensor(bad)])
+
+
+def test_a_tensor_that_need_not_be_stored() -> None:
+    usual = torch.tensor(-math.log(0.07))
+    keymap = KeyMap(
+        Temperature("temp", "logit_scale", unsaid=0.07), Assumed("logit_scale", lambda: usual)
+    )
+    expected = {"logit_scale": torch.tensor(0.0)}
+    assert keymap.forward({}, expected, "x") == {"logit_scale": usual}
+    assert keymap.inverse({"logit_scale": usual}) == {}
+    told = keymap.inverse({"logit_scale": torch.tensor(3.0)})
+    assert keymap.forward(told, expected, "x") == {"logit_scale": torch.tensor(3.0)}

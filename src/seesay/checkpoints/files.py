@@ -10,9 +10,9 @@ import hashlib
 import json
 import os
 import pickle
+import re
 import zipfile
 import zlib
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -24,10 +24,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from seesay.checkpoints.archive import is_torchscript, read_torchscript
+from seesay.checkpoints.leftovers import stand_ins
 from seesay.errors import CheckpointError
-
-INERT: list[Any] = [(OrderedDict, "yacs.config.CfgNode")]
-"""What trainers leave beside the weights, and the plain type it is read as: never their class."""
 
 PICKLES = (".pt", ".pth", ".bin", ".ckpt")
 SUFFIXES = (".safetensors", *PICKLES)
@@ -168,12 +166,13 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
     if zipped:
         _verify_zip(path)
     try:
-        with torch.serialization.safe_globals(INERT):
+        with torch.serialization.safe_globals(stand_ins(path)):
             data = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except pickle.UnpicklingError as error:
+        asked = re.search(r"GLOBAL ([\w.]+)", str(error))
+        told = asked[1] if asked else str(error).splitlines()[0][:200]
         raise CheckpointError(
-            f"{path} holds more than tensors, and code in a checkpoint is never run "
-            f"({str(error).splitlines()[0][:200]})",
+            f"{path} holds more than tensors ({told}), and code in a checkpoint is never run",
             "ask its author for a safetensors file or a plain state dict",
         ) from None
     except Exception as error:  # a damaged pickle makes the reader raise almost anything

@@ -1,23 +1,20 @@
 """Where each tensor of a published layout goes, and the way back, with nothing left over.
 
-A pattern is a tensor name with named holes: `{i}` stands for one part between dots,
-`{rest...}` for one or more parts. A rule reads some names of the published layout and gives some
-names of ours. The same rules run backwards to write the published layout.
+A rule reads some names of the published layout and gives some names of ours; names may have holes
+(`patterns.py`). The same rules run backwards to write the published layout.
 """
 
 from __future__ import annotations
 
-import re
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 import torch
 from torch import Tensor
 
+from seesay.checkpoints.patterns import compiled, filled, group
 from seesay.errors import CheckpointError, nearest
-
-_HOLE = re.compile(r"\{(\w+)(\.\.\.)?\}")
 
 
 @dataclass(frozen=True)
@@ -171,6 +168,71 @@ class Tie(Rule):
         object.__setattr__(self, "original", original)
 
 
+@dataclass(frozen=True, init=False)
+class Shared(Rule):
+    """One tensor that is stored under several names: any of them will do, and all must be equal.
+
+    Attributes:
+        written: Under how many of the names it is written, from the first on.
+    """
+
+    written: int
+
+    def __init__(self, theirs: Sequence[str], ours: str, written: int = 1) -> None:
+        super().__init__(tuple(theirs), (ours,))
+        object.__setattr__(self, "written", written)
+
+    def inverse(self, tensors: list[Tensor]) -> list[Tensor]:
+        """Give it the names that are written."""
+        return tensors * self.written
+
+
+@dataclass(frozen=True, init=False)
+class Temperature(Rule):
+    """What similarities are divided by; ours is the logarithm of what they are multiplied with.
+
+    Attributes:
+        unsaid: The temperature that is not written, None when every one is.
+    """
+
+    unsaid: float | None
+
+    def __init__(self, theirs: str, ours: str, unsaid: float | None = None) -> None:
+        super().__init__((theirs,), (ours,))
+        object.__setattr__(self, "unsaid", unsaid)
+
+    def forward(self, tensors: list[Tensor]) -> list[Tensor]:
+        """Take the logarithm of the inverse."""
+        if not (tensors[0].is_meta or bool((tensors[0] > 0).all())):
+            raise ValueError(f"a temperature of {tensors[0].tolist()}")
+        return [-tensors[0].double().log().float()]
+
+    def inverse(self, tensors: list[Tensor]) -> list[Tensor]:
+        """Go back, in double precision where single would not come back the same."""
+        scale = tensors[0]
+        exact = (-scale.double()).exp()
+        if scale.is_meta:
+            return [exact.float()]
+        if self.unsaid and torch.equal(scale.float(), torch.tensor(-math.log(self.unsaid))):
+            return []
+        same = torch.equal(self.forward([exact.float()])[0], scale.float())
+        return [exact.float() if same else exact]
+
+
+@dataclass(frozen=True, init=False)
+class Assumed(Rule):
+    """A tensor of ours that the layout need not store, and what it is then.
+
+    It is never written: a rule before it says how.
+    """
+
+    make: Callable[[], Tensor] = field(compare=False)
+
+    def __init__(self, ours: str, make: Callable[[], Tensor]) -> None:
+        super().__init__((), (ours,))
+        object.__setattr__(self, "make", make)
+
+
 class KeyMap:
     """An ordered list of rules; the first one that matches a name takes it."""
 
@@ -192,22 +254,28 @@ class KeyMap:
                 them are listed at once.
         """
         problems = Problems(source)
-        groups = _group(theirs, [rule.theirs for rule in self.rules], problems.unused)
+        groups = group(theirs, [rule.theirs for rule in self.rules], problems.unused)
         ours: dict[str, Tensor] = {}
         for (index, holes), found in groups.items():
             rule = self.rules[index]
-            names = [_fill(pattern, holes) for pattern in rule.theirs]
+            names = [filled(pattern, holes) for pattern in rule.theirs]
             if isinstance(rule, Tie):
-                original = theirs.get(_fill(rule.original, holes))
+                original = theirs.get(filled(rule.original, holes))
                 if original is not None and not _same(theirs[names[0]], original):
-                    problems.shapes.append(f"{names[0]} should equal {_fill(rule.original, holes)}")
+                    problems.shapes.append(
+                        f"{names[0]} should equal {filled(rule.original, holes)}"
+                    )
                 continue
             if isinstance(rule, Computed):
                 if not _same(theirs[names[0]], rule.make()):
                     problems.shapes.append(f"{names[0]} is not what the configuration makes it")
                 continue
             absent = [name for position, name in enumerate(names) if position not in found]
-            if absent:
+            if isinstance(rule, Shared):
+                names = [name for name in names if name not in absent]
+                if not all(_same(theirs[name], theirs[names[0]]) for name in names):
+                    problems.shapes.append(f"{' and '.join(names)} should be equal")
+            elif absent:
                 problems.missing += absent
                 continue
             try:
@@ -216,7 +284,7 @@ class KeyMap:
                 problems.shapes.append(f"{', '.join(names)}: {error}")
                 made = []
             for pattern, tensor in zip(rule.ours, made, strict=False):
-                name = _fill(pattern, holes)
+                name = filled(pattern, holes)
                 if name not in expected:
                     problems.unused += [n for n in names if n not in problems.unused]
                 elif name in ours:
@@ -224,6 +292,9 @@ class KeyMap:
                 else:
                     ours[name] = tensor
                     _check(names, tensor, expected[name], problems)
+        for rule in self.rules:
+            if isinstance(rule, Assumed) and rule.ours[0] in expected:
+                ours.setdefault(rule.ours[0], rule.make())
         blamed = set(problems.missing)
         for name in expected:
             if name not in ours:
@@ -242,7 +313,7 @@ class KeyMap:
             CheckpointError: The layout has no place for one of our tensors.
         """
         unused: list[str] = []
-        groups = _group(ours, [rule.ours for rule in self.rules], unused)
+        groups = group(ours, [rule.ours for rule in self.rules], unused)
         theirs = {r.theirs[0]: torch.tensor(r.value) for r in self.rules if isinstance(r, Constant)}
         theirs |= {r.theirs[0]: r.make() for r in self.rules if isinstance(r, Computed)}
         for (index, holes), found in groups.items():
@@ -251,8 +322,8 @@ class KeyMap:
                 unused += found.values()
                 continue
             made = rule.inverse([ours[found[i]] for i in range(len(rule.ours))])
-            for pattern, tensor in zip(rule.theirs, made, strict=True):
-                theirs[_fill(pattern, holes)] = tensor
+            for pattern, tensor in zip(rule.theirs, made, strict=False):  # some give fewer
+                theirs[filled(pattern, holes)] = tensor
         if unused:
             raise CheckpointError(f"this layout has no place for {_some(unused)}")
         return theirs
@@ -261,9 +332,9 @@ class KeyMap:
         """Return the published names that one of our tensors is made of, or its own name."""
         for rule in self.rules:
             for pattern in rule.ours:
-                match = _compile(pattern).fullmatch(name)
+                match = compiled(pattern).fullmatch(name)
                 if match:
-                    return [_fill(p, tuple(match.groupdict().items())) for p in rule.theirs]
+                    return [filled(p, tuple(match.groupdict().items())) for p in rule.theirs]
         return [name]
 
 
@@ -303,51 +374,6 @@ def _check(names: list[str], tensor: Tensor, expected: Tensor, problems: Problem
         problems.shapes.append(f"{', '.join(names)}: shape {found}, expected {wanted}")
     elif tensor.is_floating_point() != expected.is_floating_point():
         problems.shapes.append(f"{', '.join(names)}: {tensor.dtype}, expected {expected.dtype}")
-
-
-Holes = tuple[tuple[str, str], ...]
-
-
-def _group(
-    names: Iterable[str], patterns: Sequence[tuple[str, ...]], unused: list[str]
-) -> dict[tuple[int, Holes], dict[int, str]]:
-    """Give each name to the first rule that has a pattern for it.
-
-    Returns:
-        (rule, what its holes hold) -> position of the pattern -> name.
-    """
-    groups: dict[tuple[int, Holes], dict[int, str]] = {}
-    flat = [
-        (rule, position, _compile(pattern))
-        for rule, several in enumerate(patterns)
-        for position, pattern in enumerate(several)
-    ]
-    for name in names:
-        for rule, position, pattern in flat:
-            match = pattern.fullmatch(name)
-            if match:
-                key = (rule, tuple(sorted(match.groupdict().items())))
-                groups.setdefault(key, {})[position] = name
-                break
-        else:
-            unused.append(name)
-    return groups
-
-
-@lru_cache(maxsize=4096)
-def _compile(pattern: str) -> re.Pattern[str]:
-    """A pattern as a regular expression with a named group per hole."""
-    text, end = "", 0
-    for hole in _HOLE.finditer(pattern):
-        part = r"[^.]+(?:\.[^.]+)*" if hole[2] else r"[^.]+"
-        text += re.escape(pattern[end : hole.start()]) + f"(?P<{hole[1]}>{part})"
-        end = hole.end()
-    return re.compile(text + re.escape(pattern[end:]))
-
-
-def _fill(pattern: str, holes: Holes) -> str:
-    values = dict(holes)
-    return _HOLE.sub(lambda hole: values[hole[1]], pattern)
 
 
 def _same(a: Tensor, b: Tensor) -> bool:

@@ -79,7 +79,8 @@ def read(
             gives one means the hub, whatever lies here under the same name.
         offline: Never reach for the network; None honours HF_HUB_OFFLINE.
         layout: Read it as this layout; None finds out.
-        compat: "hf" reproduces transformers' preprocessing where ours departs from it.
+        compat: One of the family's `compats`: "hf" reproduces transformers where ours departs from
+            it, "lavis" the library of BLIP's authors.
         adapter: A folder with an adapter to put on it. A `name` that is such a folder stands for
             the adapter and the base it was trained on.
         merge: Add the adapter's updates to the weights; else they are kept apart.
@@ -221,6 +222,10 @@ def _assemble(
     compat: str | None,
 ) -> Loaded:
     """Fill the module and make its processor."""
+    if compat is not None and compat not in family.compats:
+        raise UsageError(
+            f"{family.name} has no compat {compat!r}", f"known: {', '.join(family.compats)}"
+        )
     if compat is not None:
         settings = settings | {"compat": compat}
     module.load_state_dict(tensors, assign=True)
@@ -273,6 +278,7 @@ def _recognise(source: Source, layout: str | None) -> tuple[Family, Layout, Sour
     """Find the family and layout of a local checkpoint."""
     problem: CheckpointError | None = None
     names = []
+    looked: dict[tuple[Path, ...], Source] = {}  # what was read of a file is not read again
     for family in registry.families():
         for published in family.known_layouts():
             names.append(f"{family.name}/{published.name}")
@@ -280,7 +286,10 @@ def _recognise(source: Source, layout: str | None) -> tuple[Family, Layout, Sour
                 continue
             try:
                 narrowed = source.using(published.files)
-                if narrowed is not None and published.recognises(narrowed):
+                if narrowed is None:
+                    continue
+                narrowed = looked.setdefault(narrowed.weights, narrowed)
+                if published.recognises(narrowed):
                     return family, published, narrowed
             except CheckpointError as error:
                 problem = problem or error

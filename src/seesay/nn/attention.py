@@ -156,7 +156,9 @@ class SourceAttention(nn.Module):
             read: What `read` returned.
             mask: As in `attention`, broadcastable to [B, H, n * L, S].
         """
-        queries = x.reshape(len(read[0]), -1, x.shape[-1])  # [B, n * L, D]
+        sources = len(read[0])  # may be 0
+        each = x.shape[0] // max(1, sources)
+        queries = x.reshape(sources, each * x.shape[1], x.shape[2])  # [B, n * L, D]
         query = heads(self.q_proj(queries), self.num_heads)
         mixed = attention(query, *read, mask, self.dropout if self.training else 0.0)
         return self.out_proj(mixed.transpose(1, 2).reshape(x.shape))  # type: ignore[no-any-return]

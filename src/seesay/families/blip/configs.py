@@ -22,6 +22,7 @@ class BlipConfig:
         text: The text network, or networks: all are of one size.
         embed_width: E of the projections (pretraining, retrieval).
         num_classes: How many answers the classifier chooses from (nlvr, classification).
+        class_names: What these are called, where the checkpoint says so (classification).
     """
 
     kind: Kind
@@ -29,6 +30,7 @@ class BlipConfig:
     text: BertConfig
     embed_width: int = 256
     num_classes: int = 2
+    class_names: tuple[str, ...] = ()
 
 
 def base(kind: Kind, image_size: int = 384, num_classes: int = 2) -> BlipConfig:
@@ -60,6 +62,16 @@ def large(kind: Kind, image_size: int = 384) -> BlipConfig:
         eps=1e-6,
     )
     return BlipConfig(kind=kind, image=image, text=_text(kind, 1024))
+
+
+def on_hub(kind: Kind, image: Literal["base", "large"] = "base") -> BlipConfig:
+    """Return what the config.json files on the hub say: another eps for images, and no dropout."""
+    config = base(kind) if image == "base" else large(kind)
+    return dataclasses.replace(
+        config,
+        image=dataclasses.replace(config.image, eps=1e-5),
+        text=dataclasses.replace(config.text, dropout=0.0),
+    )
 
 
 def small(kind: Kind, image_size: int = 128) -> BlipConfig:

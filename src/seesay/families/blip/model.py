@@ -56,6 +56,10 @@ class BlipRetrieval(nn.Module):
         """Return the class token [B, D]."""
         return self.image.class_token(pixels)
 
+    def pool_tokens(self, tokens: Tensor) -> Tensor:
+        """Return the class token [B, D] of image tokens [B, P, D]."""
+        return tokens[:, 0]
+
     def project_image(self, pooled: Tensor) -> Tensor:
         """Return unit vectors [B, E]."""
         return F.normalize(self.image_projection(pooled), dim=-1)
@@ -83,6 +87,10 @@ class BlipRetrieval(nn.Module):
     def relevance_layer(self) -> nn.Module:
         """Return the last block but one, whose tokens [B, 1 + P, D] the last pools."""
         return self.image.blocks[-2]
+
+    def attention_layers(self) -> list[nn.Module]:
+        """Return the layers in which texts look at images."""
+        return [layer.cross_attention for layer in self.text.layers]  # type: ignore[misc]
 
 
 class BlipCaptioning(nn.Module):
@@ -186,6 +194,7 @@ class BlipPretraining(nn.Module):
     encode_text = BlipRetrieval.encode_text
     fuse = BlipRetrieval.fuse
     pool_image = BlipRetrieval.pool_image
+    pool_tokens = BlipRetrieval.pool_tokens
     project_image = BlipRetrieval.project_image
     embed_image = BlipRetrieval.embed_image
     pool_text = BlipRetrieval.pool_text
@@ -193,6 +202,7 @@ class BlipPretraining(nn.Module):
     embed_text = BlipRetrieval.embed_text
     match = BlipRetrieval.match
     relevance_layer = BlipRetrieval.relevance_layer
+    attention_layers = BlipRetrieval.attention_layers
     forward = BlipCaptioning.forward
     prefill = BlipCaptioning.prefill
     step = BlipCaptioning.step
