@@ -6,33 +6,34 @@ with bad items reported one by one. Everything a task does beyond that lives in 
 
 from __future__ import annotations
 
-import itertools
 import os
 import warnings
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import torch
-import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor, nn
 
 from seesay import registry
-from seesay.device import pick_device, pick_dtype, without_gradient
+from seesay.device import pick_device, pick_dtype
 from seesay.errors import InputError, ItemsFailed, UsageError
-from seesay.processing.image import open_picture
+from seesay.tasks import vectors
+from seesay.tasks.answer import answer, rank
+from seesay.tasks.caption import caption
+from seesay.tasks.classify import classify
+from seesay.tasks.compare import compare
+from seesay.tasks.entail import entail
+from seesay.tasks.features import features
+from seesay.tasks.match import match
+from seesay.tasks.pictures import as_list as as_list
+from seesay.tasks.relevance import relevance
 from seesay.tasks.task import TASKS, Task
+from seesay.tasks.vectors import ImageChunk as ImageChunk
 
 if TYPE_CHECKING:
     from seesay.family import Family
     from seesay.protocols import Processor
-    from seesay.tasks.classify import ClassifyOutput
-    from seesay.tasks.match import MatchOutput
-    from seesay.tasks.relevance import Relevance
     from seesay.types import ImageInput
 
 Optimize = bool | Literal["int8"]
@@ -159,7 +160,7 @@ class Model:
         Yields:
             Consecutive chunks of at most `batch_size` images; never raises for a bad image.
         """
-        self._need("embed")
+        self.require("embed")
         return vectors.stream_images(self, images, batch_size)
 
     def each_image(
@@ -183,45 +184,37 @@ class Model:
         Raises:
             InputError: An item is not a string, or the checkpoint came without a tokenizer.
         """
-        self._need("embed")
+        self.require("embed")
         return vectors.embed_texts(self, texts, batch_size)
 
-    # -- tasks -----------------------------------------------------------------------------------
+    # -- tasks: each is a function in a file of its own, called with the model ---------------------
 
-    def classify(
-        self,
-        images: Iterable[ImageInput] | ImageInput,
-        labels: Sequence[str],
-        templates: Sequence[str] | str | None = None,
-    ) -> list[ClassifyOutput]:
-        """Say which of the labels each image shows, without training. See `tasks.classify`."""
-        from seesay.tasks.classify import classify
+    caption = caption
+    answer = answer
+    rank = rank
+    classify = classify
+    match = match
+    features = features
+    compare = compare
+    entail = entail
+    relevance = relevance
 
-        self._need("classify")
-        return classify(self, as_list(images), labels, templates)
+    def require(self, name: str) -> None:
+        """Make sure that the model can do a task.
 
-    def match(
-        self, images: Iterable[ImageInput] | ImageInput, texts: Sequence[str] | str
-    ) -> list[MatchOutput]:
-        """Score pairs of an image and a text; one image or one text is paired with all others."""
-        from seesay.tasks.match import match
-
-        self._need("match")
-        return match(self, as_list(images), [texts] if isinstance(texts, str) else list(texts))
-
-    def relevance(self, image: ImageInput, text: str) -> Relevance:
-        """Show where in the image the text is found. See `tasks.relevance`."""
-        from seesay.tasks.relevance import relevance
-
-        self._need("relevance")
-        return relevance(self, image, text)
-
-    def _need(self, name: str) -> None:
+        Raises:
+            UsageError: It cannot; names some that can.
+        """
         task = TASKS[name]
         if not supports(self.family, task, self.config):
-            able = [f.name for f in registry.families() if supports(f, task)]
+            able = [
+                called
+                for called, (family, variant) in registry.variants().items()
+                if "-tiny" not in called and supports(family, task, variant.config())
+            ]
+            some = ", ".join(able[:4]) + (", ..." if len(able) > 4 else "")
             raise UsageError(
-                f"{self.name} cannot {name}", f"families that can: {', '.join(able) or 'none'}"
+                f"{self.name} cannot {task.command}", f"models that can: {some or 'none'}"
             )
 
 
@@ -233,7 +226,7 @@ def load(
     revision: str | None = None,
     optimize: Optimize = False,
     decode: Literal["exact", "fast"] = "exact",
-    compat: Literal["hf"] | None = None,
+    compat: Literal["hf", "lavis"] | None = None,
     offline: bool | None = None,
     adapter: str | os.PathLike[str] | None = None,
     merge: bool = True,
@@ -250,7 +243,8 @@ def load(
             be trained or saved); "int8" also quantises them.
         decode: "exact" pixels, or "fast": JPEGs are decoded at the scale that is needed.
         compat: "hf" gives transformers' pixels and token ids where they differ from those of the
-            original training code (another centre for odd margins; mojibake is left alone).
+            original training code (another centre for odd margins; mojibake is left alone);
+            "lavis" those of that library. A family's card says what differs.
         offline: Never reach for the network; None honours HF_HUB_OFFLINE.
         adapter: A folder with a LoRA adapter in peft's format, trained on this very model.
         merge: Add the adapter to the weights; False keeps peft's layers beside them.
@@ -266,8 +260,8 @@ def load(
         raise UsageError(f"decode={decode!r} is neither 'exact' nor 'fast'")
     if optimize not in (False, True, "int8"):
         raise UsageError(f"optimize={optimize!r} is not False, True or 'int8'")
-    if compat not in (None, "hf"):
-        raise UsageError(f"compat={compat!r} is neither None nor 'hf'")
+    if compat not in (None, "hf", "lavis"):
+        raise UsageError(f"compat={compat!r} is not None, 'hf' or 'lavis'")
     if optimize and not merge:
         raise UsageError("an adapter that is not merged cannot be packed", "merge=True")
     how: dict[str, Any] = {"revision": revision, "offline": offline, "compat": compat}
@@ -317,5 +311,8 @@ def create(
 def supports(family: Family, task: Task, config: Any = None) -> bool:
     """Whether the module of a configuration can do a task; any of the family's when None."""
     configs = [v.config() for v in family.variants.values()] if config is None else [config]
-    return any(task.allows(kind) for kind in {family.module_class(c) for c in configs})
-
+    return any(
+        task.allows(family.module_class(c))
+        and not (task.prompted and family.asking(task.name, c) is None)
+        for c in configs
+    )

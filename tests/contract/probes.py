@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,9 +13,48 @@ from PIL import Image
 from torch import Tensor, nn
 
 import seesay
-from seesay.model import Model
+from seesay import protocols, registry
+from seesay.model import Model, supports
+from seesay.processing.image import open_picture
+from seesay.tasks.task import TASKS
+from seesay.types import Prompt
 
 TEXTS = ("a red square", "two small dogs asleep on a sofa", "看图说话", "x")
+QUESTIONS = ("what colour is the square?", "dogs?", "how many dogs sleep on it", "why")
+ANSWERS = ("red", "two small dogs", "on a sofa", "yes")
+
+BATCH_TOLERANCE = 1e-5
+"""How far a vector in a batch may be from the same one alone: sums are ordered differently."""
+
+Check = Callable[[str, Path], None]
+
+
+def owed_by(capability: str | type) -> Callable[[Check], Check]:
+    """Say by which variants a check is owed: those of a task, or of a protocol."""
+
+    def mark(check: Check) -> Check:
+        check.capability = capability  # type: ignore[attr-defined]
+        return check
+
+    return mark
+
+
+def owes(name: str, check: Check) -> bool:
+    """Whether a variant owes a check."""
+    capability = getattr(check, "capability", None)
+    if capability is None:
+        return True
+    family, variant = registry.variant(name)
+    config = variant.config()
+    if isinstance(capability, str):
+        return supports(family, TASKS[capability], config)
+    return can(family.module_class(config), capability)
+
+
+def can(module: Any, protocol: type) -> bool:
+    """Whether a module, or its class, has the methods of a protocol."""
+    methods = [n for n, v in vars(protocol).items() if callable(v) and not n.startswith("_")]
+    return all(callable(getattr(module, method, None)) for method in methods)
 
 
 def picture(width: int = 40, height: int = 30, seed: int = 0) -> Image.Image:
@@ -67,12 +108,68 @@ def same_tensors(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
         assert torch.equal(tensor, b[key]), key
 
 
-def same_vectors(a: Sequence[Tensor], b: Sequence[Tensor]) -> None:
+def same_outputs(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
     """Assert that equal weights compute alike; where they lie in memory moves the last bit."""
-    for left, right in zip(a, b, strict=True):
-        torch.testing.assert_close(left, right, atol=1e-6, rtol=0)
+    assert a.keys() == b.keys()
+    for name, left in a.items():
+        torch.testing.assert_close(left, b[name], atol=1e-6, rtol=1e-5)
 
 
 def snapshot(names: Sequence[str], state: dict[str, Tensor]) -> str:
     """The names and shapes of a state dict, one a line."""
     return "".join(f"{key} {list(state[key].shape)}\n" for key in names)
+
+
+def pixels(model: Model) -> list[Tensor]:
+    """The suite's pictures, [1, 3, h, w] each: some models keep their proportions."""
+    return [model.processor.images([open_picture(image)]) for image in pictures()]
+
+
+def taught(model: Model, task: str, tokens: Tensor | None = None) -> tuple[Prompt, Tensor]:
+    """What a generator is shown to learn a task from, and where its own words begin."""
+    processor: Any = model.processor
+    asked = QUESTIONS if task == "answer" else ("",) * len(ANSWERS)
+    (ids, mask), starts = processor.written(ANSWERS, task=task)
+    shown = {"tokens": tokens} if tokens is not None else {"pixels": torch.cat(pixels(model))}
+    prompt = processor.prompts(task, asked)._replace(prefix=ids, prefix_mask=mask, **shown)
+    return prompt, starts
+
+
+def computed(model: Model) -> dict[str, Tensor]:
+    """Everything a model computes of the suite's pictures and texts, by what it can do.
+
+    Differentiable; each [rows, numbers].
+    """
+    module: Any = model.module
+    found: dict[str, Tensor] = {}
+    tasks = model.tasks()
+    if "embed" in tasks:
+        found["images"] = torch.cat(
+            [module.embed_image(image.to(model.dtype)) for image in pixels(model)]
+        )
+        found["texts"] = module.embed_text(*model.processor.texts(TEXTS))
+    several = [image.to(model.dtype) for image in pixels(model)]
+    for task in ("caption", "answer"):
+        if task in tasks:
+            prompt, _ = taught(model, task)
+            logits = module.forward(prompt._replace(pixels=prompt.pixels.to(model.dtype)))
+            found[task] = logits[prompt.prefix_mask]
+    pairs: Any = getattr(model.processor, "pairs", model.processor.texts)
+    if can(module, protocols.Matcher):
+        found["match"] = module.match(module.encode_image(torch.cat(several)), *pairs(TEXTS))
+    if "compare" in tasks:
+        first = torch.cat(several)
+        found["compare"] = module.compare(first, first.flip(0), *pairs(TEXTS))
+    if "entail" in tasks:
+        found["entail"] = module.classify_pair(torch.cat(several), *pairs(TEXTS))
+    return found
+
+
+@torch.inference_mode()
+def outputs(model: Model) -> dict[str, Tensor]:
+    """The same as numbers to compare, float32; scores of two are one row."""
+    judged = ("match", "compare", "entail")
+    return {
+        name: value.float().flatten()[None] if name in judged else value.float()
+        for name, value in computed(model).items()
+    }

@@ -1,116 +1,60 @@
 """What every family owes its users, as functions of a variant's name.
 
-`CHECKS` is the whole suite. `test_contract.py` runs it on every registered "<family>-tiny"; the
-test of docs/adding-a-family.md runs it on a family that is registered for that test alone. Each
-check gets a name and an empty folder, and stands alone.
+`CHECKS` is the whole suite: what all families owe stands here, what some do in `comparing`,
+`writing` and `judging`, marked with the task or protocol that it is owed by. `test_contract.py`
+runs it on every registered "<family>-tiny..."; the test of docs/adding-a-family.md runs it on a
+family that is registered for that test alone. Each check gets a name and an empty folder, and
+stands alone.
 """
 
 from __future__ import annotations
 
-import io
 import json
-import math
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
 import seesay
+from contract import comparing, judging, writing
 from contract.probes import (
     TEXTS,
+    Check,
     build,
+    computed,
     cosine,
+    outputs,
+    owes,
     picture,
-    pictures,
+    same_outputs,
     same_tensors,
-    same_vectors,
-    vectors,
+    taught,
 )
 from seesay import registry
 from seesay.checkpoints.convert import convert
 from seesay.checkpoints.keymap import KeyMap
 from seesay.config import from_dict, to_dict
-from seesay.errors import CheckpointError, InputError, ItemsFailed, SeesayError, UsageError
+from seesay.errors import CheckpointError, InputError, SeesayError, UsageError
 from seesay.family import Layout
 from seesay.model import Model
 from seesay.tasks.task import TASKS
 
-BATCH_TOLERANCE = 1e-5
-"""How far a vector in a batch may be from the same one alone: sums are ordered differently."""
 BF16_COSINE = 0.99
 """Eight bits of mantissa through a few layers; a wrong cast gives far less."""
 PACKED_COSINE = 0.9999
 
 
-# -- the space -----------------------------------------------------------------------------------
-
-
-def check_vectors_have_one_width_and_unit_norm(name: str, folder: Path) -> None:
-    model = build(name)
-    for found, count in zip(vectors(model), (len(pictures()), len(TEXTS)), strict=True):
-        assert found.shape == (count, model.config.embed_width)
-        assert found.dtype == torch.float32
-        torch.testing.assert_close(found.norm(dim=-1), torch.ones(count))
-    assert model.embed_images([]).shape == (0, model.config.embed_width)
-    assert model.embed_texts([]).shape == (0, model.config.embed_width)
-    assert model.embed_images(picture()).shape == (1, model.config.embed_width)
-    assert model.embed_texts("one").shape == (1, model.config.embed_width)
-
-
-def check_the_module_gives_unit_vectors_by_itself(name: str, folder: Path) -> None:
-    model = build(name)
-    pixels = torch.randn(2, 3, *model.processor.image.size)
-    ids, mask = model.processor.texts(TEXTS)
-    assert mask.dtype == torch.bool
-    assert ids.dtype == torch.int64
-    assert ids.shape == mask.shape
-    with torch.inference_mode():
-        for found in (model.module.embed_image(pixels), model.module.embed_text(ids, mask)):
-            torch.testing.assert_close(found.norm(dim=-1), torch.ones(len(found)))
-
-
-def check_different_inputs_give_different_vectors(name: str, folder: Path) -> None:
-    for found in vectors(build(name)):
-        similar = found @ found.T - 2 * torch.eye(len(found))
-        assert float(similar.max()) < 1 - 1e-6
-
-
-def check_batches_equal_single_items(name: str, folder: Path) -> None:
-    model = build(name)
-    images, texts = vectors(model)
-    alone = torch.cat([model.embed_images([image]) for image in pictures()])
-    torch.testing.assert_close(images, alone, atol=BATCH_TOLERANCE, rtol=0)
-    pairs = model.embed_images(pictures(), batch_size=2)
-    torch.testing.assert_close(images, pairs, atol=BATCH_TOLERANCE, rtol=0)
-    alone = torch.cat([model.embed_texts([text]) for text in TEXTS])
-    torch.testing.assert_close(texts, alone, atol=BATCH_TOLERANCE, rtol=0)
-    backwards = model.embed_texts(TEXTS[::-1], batch_size=3).flip(0)
-    torch.testing.assert_close(texts, backwards, atol=BATCH_TOLERANCE, rtol=0)
-
-
-def check_padding_of_texts_changes_nothing(name: str, folder: Path) -> None:
-    model = build(name)
-    ids, mask = model.processor.texts(["a red square", "dogs"])
-    with torch.inference_mode():
-        plain = model.module.embed_text(ids, mask)
-        for filler in (0, int(ids.max())):
-            longer = F.pad(ids, (0, 3), value=filler), F.pad(mask, (0, 3), value=False)
-            padded = model.module.embed_text(*longer)
-            torch.testing.assert_close(plain, padded, atol=BATCH_TOLERANCE, rtol=0)
-
-
 def check_bfloat16_is_close_to_float32(name: str, folder: Path) -> None:
     model = build(name)
-    exact = vectors(model)
-    rounded = vectors(model.to(dtype="bfloat16"))
-    assert min(cosine(a, b) for a, b in zip(exact, rounded, strict=True)) > BF16_COSINE
+    exact = outputs(model)
+    rounded = outputs(model.to(dtype="bfloat16"))
+    for kind in exact:
+        assert cosine(exact[kind], rounded[kind]) > BF16_COSINE, kind
 
 
 # -- weights -------------------------------------------------------------------------------------
@@ -119,12 +63,21 @@ def check_bfloat16_is_close_to_float32(name: str, folder: Path) -> None:
 def check_gradients_reach_every_parameter(name: str, folder: Path) -> None:
     model = build(name)
     module = model.module
-    pixels = [model.processor.images([_opened(image)]) for image in pictures()]
-    image = torch.cat([module.embed_image(one) for one in pixels])
-    text = module.embed_text(*model.processor.texts(TEXTS))
-    # a loss that sees the bias of those that have one, which softmax does not
-    logits = image @ text.T * module.logit_scale.exp() + getattr(module, "logit_bias", 0)
-    F.binary_cross_entropy_with_logits(logits, torch.eye(len(TEXTS))).backward()
+    found = computed(model)
+    loss = torch.zeros(())
+    if "images" in found:
+        # a loss that sees the bias of those that have one, which softmax does not
+        logits = found["images"] @ found["texts"].T * module.logit_scale.exp()
+        logits = logits + getattr(module, "logit_bias", 0)
+        loss = loss + F.binary_cross_entropy_with_logits(logits, torch.eye(len(TEXTS)))
+    for kind in ("caption", "answer"):
+        if kind in found:
+            ids = taught(model, kind)[0]
+            loss = loss + F.cross_entropy(found[kind], ids.prefix[ids.prefix_mask])
+    for kind in ("match", "compare", "entail"):
+        if kind in found:
+            loss = loss + F.cross_entropy(found[kind], torch.tensor([0, 1, 1, 0]))
+    loss.backward()
     for parameter_name, parameter in module.named_parameters():
         if parameter.requires_grad:
             assert parameter.grad is not None, f"{parameter_name} is never used"
@@ -140,7 +93,7 @@ def check_save_and_load_are_bitwise(name: str, folder: Path) -> None:
     assert loaded.config == model.config
     assert loaded.processor.settings() == model.processor.settings()
     same_tensors(model.module.state_dict(), loaded.module.state_dict())
-    same_vectors(vectors(model), vectors(loaded))
+    same_outputs(outputs(model), outputs(loaded))
     (folder / "elsewhere").mkdir()
     (folder / "saved").rename(folder / "elsewhere" / "moved")
     again = seesay.load(folder / "elsewhere" / "moved", dtype="float32")
@@ -188,7 +141,7 @@ def check_every_layout_is_written_and_read_back(name: str, folder: Path) -> None
         assert loaded.config == model.config, layout.name
         assert loaded.fingerprint == native.fingerprint, layout.name
         same_tensors(model.module.state_dict(), loaded.module.state_dict())
-        same_vectors(vectors(model), vectors(loaded))
+        same_outputs(outputs(model), outputs(loaded))
         back = convert(place, folder / f"{layout.name}-back", "native")
         again = seesay.load(back, dtype="float32")
         same_tensors(model.module.state_dict(), again.module.state_dict())
@@ -222,70 +175,37 @@ def check_seeds_decide_everything(name: str, folder: Path) -> None:
             first.module.state_dict().values(), other.module.state_dict().values(), strict=True
         )
     )
-    for a, b in zip(vectors(first), vectors(again), strict=True):
-        assert torch.equal(a, b)
+    mine, theirs = outputs(first), outputs(again)
+    for kind in mine:
+        assert torch.equal(mine[kind], theirs[kind]), kind
 
 
 def check_packed_layers_compute_the_same(name: str, folder: Path) -> None:
     model = build(name)
     model.save(folder / "saved")
-    exact = vectors(model)
+    exact = outputs(model)
     for dtype in ("float32", "bfloat16"):
-        packed = seesay.load(folder / "saved", dtype=dtype, optimize=True)
-        plain = seesay.load(folder / "saved", dtype=dtype)
-        for a, b in zip(vectors(plain), vectors(packed), strict=True):
-            assert cosine(a, b) > PACKED_COSINE, dtype
-    rounded = vectors(seesay.load(folder / "saved", dtype="float32", optimize="int8"))
-    assert min(cosine(a, b) for a, b in zip(exact, rounded, strict=True)) > 0.95
-
-
-# -- inputs --------------------------------------------------------------------------------------
-
-
-def check_an_image_is_the_same_however_it_is_given(name: str, folder: Path) -> None:
-    image = picture()
-    path = folder / "picture.png"
-    image.save(path)
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    forms = [path, str(path), buffer.getvalue(), image, np.asarray(image)]
-    found = build(name).embed_images(forms, batch_size=1)
-    for row, form in zip(found[1:], forms[1:], strict=True):
-        assert torch.equal(found[0], row), type(form).__name__
-
-
-def check_bad_images_are_reported_one_by_one_and_in_order(name: str, folder: Path) -> None:
-    model = build(name)
-    (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 not a photograph")
-    items: list[Any] = [picture(), folder / "broken.jpg", picture(seed=5), folder / "absent.png"]
-    errors: list[InputError] = []
-    found = model.embed_images(items, errors=errors)
-    assert [bool(row.isnan().all()) for row in found] == [False, True, False, True]
-    assert len(errors) == 2
-    assert "broken.jpg" in str(errors[0])
-    assert "absent.png" in str(errors[1])
-    good = model.embed_images([items[0], items[2]])
-    torch.testing.assert_close(found[[0, 2]], good, atol=BATCH_TOLERANCE, rtol=0)
-    with pytest.raises(ItemsFailed, match="2 of 4") as caught:
-        model.embed_images(items)
-    assert len(caught.value.failures) == 2
-
-
-def check_texts_may_be_empty_long_or_odd(name: str, folder: Path) -> None:
-    model = build(name)
-    found = model.embed_texts(["", " ", "word " * 2000, "🚲🇨🇳\u200d", "\x00\n\t", "'; --"])
-    assert bool(found.isfinite().all())
-    with pytest.raises(InputError, match="text 1 is int"):
-        model.embed_texts(["fine", 3])
+        packed = outputs(seesay.load(folder / "saved", dtype=dtype, optimize=True))
+        plain = outputs(seesay.load(folder / "saved", dtype=dtype))
+        for kind in plain:
+            assert cosine(plain[kind], packed[kind]) > PACKED_COSINE, (dtype, kind)
+    if "images" in exact:
+        rounded = outputs(seesay.load(folder / "saved", dtype="float32", optimize="int8"))
+        assert min(cosine(exact[kind], rounded[kind]) for kind in exact) > 0.95
 
 
 # -- tasks ---------------------------------------------------------------------------------------
 
 REQUESTS: dict[str, Callable[[], dict[str, Any]]] = {
+    "caption": lambda: {"image": picture()},
+    "answer": lambda: {"image": picture(), "question": "what is it?"},
     "embed": lambda: {"image": picture()},
     "classify": lambda: {"image": picture(), "labels": ("cat", "dog", "狗")},
     "match": lambda: {"image": picture(), "text": "a red square"},
     "relevance": lambda: {"image": picture(), "text": "a red square"},
+    "compare": lambda: {"first": picture(), "second": picture(), "statement": "both are red"},
+    "entail": lambda: {"image": picture(), "text": "a red square"},
+    "features": lambda: {"image": picture(), "text": None},
 }
 """A request for each task; a new task adds its own."""
 
@@ -296,7 +216,7 @@ def check_what_is_advertised_works_and_nothing_else(name: str, folder: Path) -> 
     for task_name, task in TASKS.items():
         if task_name not in model.tasks():
             with pytest.raises(UsageError, match="cannot"):
-                model._need(task_name)
+                model.require(task_name)
             continue
         request = REQUESTS[task_name]()
         requests = [task.input_type()(**request), task.input_type()(**request)]
@@ -304,75 +224,24 @@ def check_what_is_advertised_works_and_nothing_else(name: str, folder: Path) -> 
         assert len(results) == 2
         assert all(isinstance(result, task.output_type()) for result in results), task_name
         assert repr(results) == repr(list(task.runner()(model, requests)))
-        broken = task.input_type()(**{**request, "image": b"no image"})
+        broken = task.input_type()(**{**request, next(iter(request)): b"no image"})
         good, bad = task.runner()(model, [requests[0], broken])
         assert isinstance(good, task.output_type()), task_name
         assert isinstance(bad, InputError), f"{task_name} does not report a bad image"
 
 
-def check_classification_is_a_distribution_over_the_labels(name: str, folder: Path) -> None:
-    model = build(name)
-    if "classify" not in model.tasks():
-        return
-    labels = ["cat", "dog", "bicycle"]
-    for result in model.classify(pictures(), labels):
-        assert sorted(score.label for score in result.scores) == sorted(labels)
-        found = [score.score for score in result.scores]
-        assert found == sorted(found, reverse=True)
-        assert math.isclose(sum(found), 1.0, abs_tol=1e-5)
-        assert result.label == result.scores[0].label
-    sets = model.family.prompt_sets()
-    for prompts in sets.values():
-        assert prompts
-        assert all(prompt.count("{}") == 1 for prompt in prompts)
-    for bad in ([], ["cat", "cat"], ["cat", " "]):
-        with pytest.raises(UsageError):
-            model.classify([picture()], bad)
-
-
-def check_matching_agrees_with_the_vectors(name: str, folder: Path) -> None:
-    model = build(name)
-    if "match" not in model.tasks():
-        return
-    image, text = vectors(model)
-    found = model.match(pictures(), list(TEXTS))
-    expected = (image * text).sum(-1)
-    torch.testing.assert_close(
-        torch.tensor([pair.itc for pair in found]), expected, atol=1e-5, rtol=0
-    )
-    assert len(model.match(picture(), list(TEXTS))) == len(TEXTS)
-    with pytest.raises(UsageError, match="pair"):
-        model.match(pictures()[:2], ["a", "b", "c"])
-
-
-def check_relevance_lies_in_the_picture(name: str, folder: Path) -> None:
-    model = build(name)
-    if "relevance" not in model.tasks():
-        return
-    image = picture(90, 60)
-    found = model.relevance(image, "a red square")
-    flat = [value for row in found.grid for value in row]
-    assert 0 <= min(flat) <= max(flat) <= 1
-    x0, y0, x1, y1 = found.box
-    assert 0 <= x0 < x1 <= 90
-    assert 0 <= y0 < y1 <= 60
-    assert x0 <= found.peak[0] <= x1
-    assert y0 <= found.peak[1] <= y1
-    assert found.draw().size == (90, 60)
-    [expected] = model.match(image, "a red square")
-    assert math.isclose(found.itc, expected.itc, abs_tol=1e-4)
-
-
-CHECKS: tuple[Callable[[str, Path], None], ...] = tuple(
-    value for key, value in list(globals().items()) if key.startswith("check_")
+CHECKS: tuple[Check, ...] = tuple(
+    value
+    for part in (vars(comparing), vars(writing), vars(judging), globals())
+    for key, value in list(part.items())
+    if key.startswith("check_")
 )
 """The whole suite."""
 
 
-def _opened(image: Image.Image) -> Any:
-    from seesay.processing.image import open_picture
-
-    return open_picture(image)
+def checks_of(name: str) -> list[Check]:
+    """The checks that a variant owes: by what it can do."""
+    return [check for check in CHECKS if owes(name, check)]
 
 
 def _refused(

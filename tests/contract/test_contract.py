@@ -17,10 +17,20 @@ SNAPSHOTS = Path(__file__).parent / "snapshots"
 REWRITE = "SEESAY_WRITE_SNAPSHOTS"
 
 
-@pytest.mark.parametrize("check", suite.CHECKS, ids=lambda check: check.__name__[6:])
-@pytest.mark.parametrize("name", TINY)
+OWED = [
+    pytest.param(name, check, id=f"{name}-{check.__name__[6:]}")
+    for name in TINY
+    for check in suite.checks_of(name)
+]
+
+
+@pytest.mark.parametrize(("name", "check"), OWED)
 def test_contract(name: str, check: Callable[[str, Path], None], tmp_path: Path) -> None:
     check(name, tmp_path)
+
+
+def test_every_check_is_owed_by_some_variant() -> None:
+    assert {check for name in TINY for check in suite.checks_of(name)} == set(suite.CHECKS)
 
 
 @pytest.mark.parametrize("name", TINY)

@@ -31,11 +31,27 @@ PAGES = sorted(
 READMES = [ROOT / "README.md", ROOT / "README.zh-CN.md"]
 OTHER_PROGRAMS = ("torchrun ", "make ", "pip ", "python ", "SEESAY_", "#", ".venv/bin/python")
 """How lines of shell blocks may begin that are not ours to run here."""
+TINY = {
+    "blip-image-captioning": "blip-tiny-captioning",
+    "blip-vqa": "blip-tiny-vqa",
+    "blip-itm": "blip-tiny-retrieval",
+}
+"""What the hub has in place of models whose names hold these words; else CLIP's tiny one."""
+
+LEARNERS = {
+    "pretraining": "blip-tiny",
+    "retrieval": "blip-tiny-retrieval",
+    "captioning": "blip-tiny-captioning",
+    "vqa": "blip-tiny-vqa",
+    "nlvr": "blip-tiny-nlvr",
+    "classification": "blip-tiny-classification",
+}
+"""The smallest model that each objective trains, where that is not clip-tiny."""
 
 
 @pytest.fixture
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the files that the pages speak of, and a hub that has one tiny model."""
+    """A folder with the files that the pages speak of, and a hub of tiny models."""
     gallery = ROOT / "examples" / "gallery"
     (tmp_path / "photos").mkdir()
     for target, source in {"cat": "cat-face.jpg", "bicycle": "bicycle-drawing.jpg"}.items():
@@ -45,13 +61,18 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         image.save(tmp_path / "photos" / f"{target}.jpg")
     (tmp_path / "photos" / "notes.jpg").write_text("no picture")
     shutil.copytree(tmp_path / "photos", tmp_path / "pictures")
+    (tmp_path / "clip").mkdir()
+    for i in range(6):
+        picture(60, 50, i).save(tmp_path / "clip" / f"{i}.jpg")
 
     def fetch(repo: str, *_: object) -> tuple[Path, str]:
-        folder = tmp_path / "hub"
-        if not folder.exists():
-            seesay.create("clip-tiny").save(tmp_path / "hub-native")
-            convert(tmp_path / "hub-native", folder, "hf")
-        return folder, "0" * 40
+        tiny = next((name for word, name in TINY.items() if word in repo), "clip-tiny")
+        native, folder = tmp_path / "native" / tiny, tmp_path / "hub" / tiny
+        if not native.exists():
+            seesay.create(tiny).save(native)
+            if tiny == "clip-tiny":
+                convert(native, folder, "hf")
+        return folder if folder.exists() else native, "0" * 40
 
     for table in ("my.csv", "test.csv"):
         rows = [f"photos/{name}.jpg,a {name}" for name in ("cat", "bicycle")] * 2
@@ -63,7 +84,8 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     def run_shortly(config: TrainConfig, out: str, **how: Any) -> Outcome:
         short = dataclasses.replace(config, steps=1, epochs=None)
         if config.objective.name != "probe":  # which names the model it was trained on
-            short = dataclasses.replace(short, model="clip-tiny", init="random")
+            tiny = LEARNERS.get(config.objective.name, "clip-tiny")
+            short = dataclasses.replace(short, model=tiny, init="random")
         data = dataclasses.replace(config.data, batch_size=4, workers=0)
         # patterns and adapters are of the real model's names, and the tiny one has them too
         return train(dataclasses.replace(short, data=data), out, **how)

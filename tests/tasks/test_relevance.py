@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,8 @@ from contract.probes import picture
 from seesay.errors import InputError, UsageError
 from seesay.model import Model
 from seesay.processing.image import ImageSpec
-from seesay.tasks.relevance import RelevanceInput, run, seen_box
+from seesay.tasks.heatmap import seen_box
+from seesay.tasks.relevance import RelevanceInput, run
 from seesay.tasks.task import TASKS
 
 
@@ -58,12 +60,10 @@ class ColourProcessor:
 
 def colours(model: Model) -> Model:
     """A model whose relevance can be worked by hand."""
-    made = Model(
-        RedAndGreen(cells=2), ColourProcessor(), model.family, model.config,
+    return Model(
+        RedAndGreen(cells=2), ColourProcessor(), model.family, replace(model.config, embed_width=3),
         name="colours", fingerprint="colours",
     )  # fmt: skip
-    made._width = lambda: 3
-    return made
 
 
 def test_the_map_is_where_the_text_is(model: Model) -> None:

@@ -1,25 +1,23 @@
-"""A task's request dataclass becomes a command. The only place that turns fields into options.
+"""A task's request dataclass becomes a command; `cli.fields` says how each field is given.
 
-Rules: the image is a positional argument (many of them, and folders, where the field says `each` or
-is optional); a required text that says `each` takes the remaining arguments; every other field is
-an option named after it, and a tuple of strings is given with commas.
+The image is a positional argument: many of them, and folders, where the field says `each`. A text
+that there must be takes the remaining arguments. Each combination is one request.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from seesay.cli.fields import Field, fields_of, parameters, values
 from seesay.cli.options import load_model, model_options, output_options
 from seesay.cli.output import Progress, as_dict, note, print_json, report_failures
 from seesay.errors import InputError, ItemsFailed, UsageError
 from seesay.names import shown
-from seesay.types import ImageInput
 
 if TYPE_CHECKING:
     from seesay.tasks.task import Task
@@ -27,35 +25,24 @@ if TYPE_CHECKING:
 
 def command(task: Task) -> click.Command:
     """Build the command of a task."""
-    request = task.input_type()
-    hints = get_type_hints(request)
-    params: list[click.Parameter] = []
-    many: set[str] = set()
-    about: list[str] = []
-    for field in dataclasses.fields(request):
-        required = field.default is dataclasses.MISSING
-        kinds = set(get_args(hints[field.name])) or {hints[field.name]}
-        text = field.metadata.get("help", "")
-        if ImageInput in kinds or (required and field.metadata.get("each")):
-            several = bool(field.metadata.get("each")) or not required
-            many |= {field.name} if several else set()
-            params.append(
-                click.Argument([field.name], nargs=-1 if several else 1, required=required)
-            )
-            about.append(f"{field.name.upper()}: {text}")
-        elif tuple in {getattr(hints[field.name], "__origin__", None)}:
-            params.append(_option(field.name, text, required=required, commas=True))
-        else:
-            several = not required and field.name == "text"
-            many |= {field.name} if several else set()
-            params.append(_option(field.name, text, required=required, multiple=several))
-    drawable = hasattr(task.output_type(), "draw")
+    request, output = task.input_type(), task.output_type()
+    fields = fields_of(request)
+    params = [parameter for field in fields for parameter in parameters(field)]
+    about = [f"{field.name.upper()}: {field.help}" for field in fields if field.positional]
+    drawable, writable = hasattr(output, "draw"), hasattr(output, "arrays")
     if drawable:
         text = "Write the picture with the result drawn on it; a folder for several."
-        params.append(_option("save_annotated", text))
-    if "vector" in {field.name for field in dataclasses.fields(task.output_type())}:
-        text = "Write vectors and names to this .npz file, and print nothing."
-        params.append(_option("out", text))
+        params.append(click.Option(["--save-annotated"], help=text))
+    if writable:
+        text = "Write numbers and names to this .npz file, and print nothing."
+        params.append(click.Option(["--out"], help=text))
+    if task.batch_size is not None:
+        text = f"How many go through the network together.  [default: {task.batch_size}]"
+        params.append(
+            click.Option(
+                ["--batch-size"], type=click.IntRange(1), default=task.batch_size, help=text
+            )
+        )
 
     @model_options
     @output_options
@@ -66,35 +53,42 @@ def command(task: Task) -> click.Command:
         as_json: bool,
         quiet: bool,
         strict: bool,
+        batch_size: int | None = None,
         save_annotated: str | None = None,
         out: str | None = None,
-        **fields: Any,
+        **given: Any,
     ) -> int:
-        requests = _requests(request, fields, many)
+        requests = _requests(request, fields, values(fields, given))
         if save_annotated:
             _check_picture_name(Path(save_annotated))
         loaded = load_model(model, device, dtype, optimize=not drawable)
-        results = []
-        with Progress(task.name, len(requests), quiet=quiet) as progress:
-            results = list(progress.over(task.runner()(loaded, requests)))
+        loaded.require(task.name)
+        with Progress(task.command, len(requests), quiet=quiet) as progress:
+            together = {} if batch_size is None else {"batch_size": batch_size}
+            served = task.runner()(loaded, requests, **together)
+            results = list(progress.over(served))
         rows = [
             (request, result)
             for request, result in zip(requests, results, strict=True)
             if not isinstance(result, InputError)
         ]
+        names = [field.name for field in fields if field.identifies]
         if save_annotated:
             _save_drawings(rows, Path(save_annotated), quiet)
         if out:
-            _save_vectors(rows, Path(out), quiet)
+            _save_arrays(output, rows, names, Path(out), quiet)
         elif as_json:
-            print_json(_document(task.name, loaded.name, requests, results))
+            print_json(_document(task.name, loaded.name, requests, results, names))
         else:
             for asked, result in rows:
-                given = [shown(str(v)) for v in _given(asked).values() if isinstance(v, str)]
-                click.echo("  ".join([*given, result.show()]))
+                given_texts = [
+                    shown(v) for v in _given(asked, names).values() if isinstance(v, str)
+                ]
+                click.echo("  ".join([*given_texts, result.show()]))
         return _exit_code(results, quiet=quiet, strict=strict)
 
-    built = click.command(name=task.name, help="\n\n".join([task.summary, *about]))(callback)
+    help_text = "\n\n".join([task.summary, *about])
+    built = click.command(name=task.command, help=help_text)(callback)
     built.params = params + built.params
     return built
 
@@ -119,52 +113,38 @@ def expand(paths: Sequence[str]) -> list[str]:
     return found
 
 
-def _option(
-    name: str, text: str, *, required: bool = False, multiple: bool = False, commas: bool = False
-) -> click.Option:
-    flag = f"--{name.replace('_', '-')}"
-    if commas:
-        return click.Option([flag], help=text, required=required, callback=_split, metavar="A,B,C")
-    return click.Option([flag], help=text, required=required, multiple=multiple)
-
-
-def _split(_ctx: Any, _param: Any, value: str | None) -> tuple[str, ...] | None:
-    """Cut at commas, Chinese ones too."""
-    if value is None:
-        return None
-    return tuple(part.strip() for part in value.replace("，", ",").split(",") if part.strip())
-
-
-def _requests(request: type, fields: dict[str, Any], many: set[str]) -> list[Any]:
-    """One request per value of the fields that take many, the others repeated."""
+def _requests(request: type, fields: Sequence[Field], given: dict[str, Any]) -> list[Any]:
+    """One request per combination of the fields that take many, the others repeated."""
+    many = {field.name: field for field in fields if field.each}
     lists = {
-        name: expand(fields[name]) if name == "image" else list(fields[name])
-        for name in fields
-        if name in many
+        name: expand(given[name]) if field.is_image else list(given[name])
+        for name, field in many.items()
+        if given.get(name)
     }
-    fixed = {name: value for name, value in fields.items() if name not in many}
-    given = {name: values for name, values in lists.items() if values}
-    optional = {f.name for f in dataclasses.fields(request) if f.default is None}
-    if given and set(given) <= optional:
+    fixed = {name: value for name, value in given.items() if name not in many}
+    about = [field.name for field in fields if field.identifies]
+    if not any(name in given for name in about):
+        raise UsageError(f"nothing to do: give {' or '.join(sorted(about))}")
+    if lists and not any(many[name].required for name in lists) and len(many) > 1:
         # alternatives, as the images or texts of `embed`: one request each
-        return [request(**{name: v}) for name, values in given.items() for v in values]
-    if not given and many:
-        raise UsageError(f"nothing to do: give {' or '.join(sorted(many))}")
-    combinations = itertools.product(*given.values())
-    return [request(**fixed, **dict(zip(given, values, strict=True))) for values in combinations]
+        return [request(**fixed, **{name: v}) for name, items in lists.items() for v in items]
+    combinations = itertools.product(*lists.values())
+    return [
+        request(**fixed, **dict(zip(lists, combined, strict=True))) for combined in combinations
+    ]
 
 
 def _document(
-    task: str, model: str, requests: Sequence[Any], results: Sequence[Any]
+    task: str, model: str, requests: Sequence[Any], results: Sequence[Any], names: Sequence[str]
 ) -> dict[str, Any]:
     """Everything as data: `results` and `failed`, each item with the request it answers."""
     done: list[dict[str, Any]] = []
     failed: list[dict[str, Any]] = []
     for request, result in zip(requests, results, strict=True):
         if isinstance(result, InputError):
-            failed.append({**_given(request), "error": result.what, "hint": result.hint})
+            failed.append({**_given(request, names), "error": result.what, "hint": result.hint})
         else:
-            done.append({**_given(request), **as_dict(result)})
+            done.append({**_given(request, names), **as_dict(result)})
     return {"task": task, "model": model, "results": done, "failed": failed}
 
 
@@ -177,10 +157,10 @@ def _exit_code(results: Sequence[Any], *, quiet: bool, strict: bool) -> int:
     return ItemsFailed.exit_code if failures and strict else 0
 
 
-def _given(request: Any) -> dict[str, Any]:
-    """What identifies a request in the output: its image and text."""
-    values = {name: getattr(request, name, None) for name in ("image", "text")}
-    return {name: value for name, value in values.items() if value is not None}
+def _given(request: Any, names: Sequence[str]) -> dict[str, Any]:
+    """What identifies a request in the output: its images and texts."""
+    found = {name: getattr(request, name) for name in names}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _check_picture_name(target: Path) -> None:
@@ -203,12 +183,14 @@ def _save_drawings(rows: Sequence[tuple[Any, Any]], target: Path, quiet: bool) -
     note(f"wrote {len(rows)} pictures to {target}", quiet=quiet)
 
 
-def _save_vectors(rows: Sequence[tuple[Any, Any]], target: Path, quiet: bool) -> None:
-    """Write `vectors`, float32 [N, E], and `names`, their images or texts."""
+def _save_arrays(
+    output: Any, rows: Sequence[tuple[Any, Any]], names: Sequence[str], target: Path, quiet: bool
+) -> None:
+    """Write the arrays of all results, and `names`, what they are of."""
     import numpy as np
 
-    vectors = np.array([result.vector for _, result in rows], np.float32)
-    names = np.array([shown(str(next(iter(_given(request).values())))) for request, _ in rows])
+    arrays = output.arrays([result for _, result in rows])
+    of = [shown("  ".join(map(str, _given(request, names).values()))) for request, _ in rows]
     with target.open("wb") as file:
-        np.savez(file, vectors=vectors, names=names)
-    note(f"wrote {len(rows)} vectors to {target}", quiet=quiet)
+        np.savez(file, names=np.array(of), **arrays)
+    note(f"wrote {len(rows)} to {target}", quiet=quiet)

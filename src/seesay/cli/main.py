@@ -49,13 +49,15 @@ class _Commands(click.Group):
     """Tasks and commands by name; the module of one is imported when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*list(COMMANDS)[:3], *TASKS, *list(COMMANDS)[3:]]
+        tasks = [task.command for task in TASKS.values()]
+        return [*list(COMMANDS)[:3], *tasks, *list(COMMANDS)[3:]]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name in TASKS:
-            from seesay.cli.bind import command
+        for task in TASKS.values():
+            if task.command == cmd_name:
+                from seesay.cli.bind import command
 
-            return command(TASKS[cmd_name])
+                return command(task)
         if cmd_name in COMMANDS:
             found: click.Command = resolve(COMMANDS[cmd_name][0])
             return found
@@ -70,7 +72,7 @@ class _Commands(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        tasks = [(name, task.summary) for name, task in TASKS.items()]
+        tasks = [(task.command, task.summary) for task in TASKS.values()]
         others = [(name, summary) for name, (_, summary) in COMMANDS.items()]
         with formatter.section("Ask a model"):
             formatter.write_dl(tasks)
@@ -86,7 +88,7 @@ class _Commands(click.Group):
 @click.version_option(__version__, prog_name="seesay")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error (any position).")
 def cli(debug: bool) -> None:
-    """看图说话: find, classify and match pictures by words, with no network."""
+    """看图说话: describe, ask, find and classify pictures, with no network."""
 
 
 def main(args: list[str] | None = None) -> None:

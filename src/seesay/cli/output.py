@@ -125,7 +125,8 @@ def _plain(value: Any) -> Any:
         return as_dict(value)
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
-    return value
+    # a tensor or an array; neither package is imported for the question
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
 def _valid(value: Any) -> Any:

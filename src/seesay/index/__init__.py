@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from seesay.index.clip_retrieval import read_clip_retrieval, write_clip_retrieval
-    from seesay.index.collection import Collection, Hit
+    from seesay.index.collection import Collection
     from seesay.index.duplicates import DuplicateGroup
+    from seesay.index.items import Hit
     from seesay.index.update import Failure, Progress, Report
 
 __all__ = [
@@ -25,7 +26,7 @@ _LAZY = {
     "Collection": "collection",
     "DuplicateGroup": "duplicates",
     "Failure": "update",
-    "Hit": "collection",
+    "Hit": "items",
     "Progress": "update",
     "Report": "update",
     "read_clip_retrieval": "clip_retrieval",

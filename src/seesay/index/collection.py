@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import seesay
-from seesay.errors import ModelMismatch, SeesayError, UsageError
+from seesay.errors import InputError, ModelMismatch, SeesayError, UsageError
 from seesay.index import duplicates, store
+from seesay.index import rerank as reranking
+from seesay.index.items import Hit
 from seesay.index.journal import Journal
 from seesay.index.lock import WriterLock
 from seesay.index.publish import begin, publish
@@ -30,23 +31,6 @@ if TYPE_CHECKING:
     from seesay.model import Model
 
 StrPath = str | os.PathLike[str]
-
-
-@dataclass(frozen=True)
-class Hit:
-    """One result of a search.
-
-    Attributes:
-        rank: 1 for the best.
-        score: Cosine similarity of the query and the picture.
-        path: Absolute.
-        size: Width and height of the picture in pixels.
-    """
-
-    rank: int
-    score: float
-    path: str
-    size: tuple[int, int]
 
 
 class Collection:
@@ -72,6 +56,7 @@ class Collection:
         self._device, self._dtype = device, dtype
         self._scanner: Scanner | None = None
         self._loaded: Model | None = None
+        self._judge: tuple[Any, Any] = (None, None)  # what re-ranks, as it was told and loaded
 
     @classmethod
     def open(cls, path: StrPath, *, device: str = "auto", dtype: str = "auto") -> Collection:
@@ -264,6 +249,10 @@ class Collection:
         *,
         image: ImageInput | None = None,
         model: Model | str | None = None,
+        rerank: Model | str | None = None,
+        top: int = 100,
+        errors: list[InputError] | None = None,
+        judged: Callable[[int], None] | None = None,
     ) -> list[Hit]:
         """Find the pictures most like a query.
 
@@ -272,18 +261,34 @@ class Collection:
             k: How many at most.
             image: An image; with `query` both count alike.
             model: The one the collection is made with, when it is loaded already.
+            rerank: A model that looks at picture and text together (see `tasks.match`), by whose
+                judgement the first `top` are put in order; the query is words alone then.
+            top: How many are judged, `k` at least.
+            errors: When given, pictures that cannot be read for that are told here and left out.
+            judged: Told after each picture that was judged how many there were.
 
         Returns:
             The best first; the same scores in the order of the paths.
 
         Raises:
-            UsageError: The query is empty or cannot be read.
-            ItemsFailed: An image of the query cannot be read.
+            UsageError: The query is empty or cannot be read, or `rerank` cannot judge it.
+            ItemsFailed: An image of the query cannot be read; or one that is judged, and there is
+                no `errors`.
             ModelMismatch: The model is not the one the collection was made with.
         """
-        vector = self.encode(query, image=image, model=model)
-        scores, rows = self.search_vectors(vector[None], k)
-        return self.hits(scores[0], rows[0])
+        if rerank is None:
+            vector = self.encode(query, image=image, model=model)
+            scores, rows = self.search_vectors(vector[None], k)
+            return self.hits(scores[0], rows[0])
+        text = reranking.text_of(terms_of(query, image))
+        if top < 1:
+            raise UsageError(f"top={top} is not a number of pictures")
+        first = self.search(query, max(k, top), model=model)
+        if rerank != self._judge[0]:
+            loaded = self._load(rerank)
+            self._judge = (rerank, reranking.check_judge(loaded))
+        judge = self._judge[1]
+        return reranking.rerank(first, text, judge, errors=errors, progress=judged)[:k]
 
     def encode(
         self,

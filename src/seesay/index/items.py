@@ -68,6 +68,26 @@ class Item:
             raise ValueError(f"not an item: {error}") from None
 
 
+@dataclass(frozen=True)
+class Hit:
+    """One result of a search.
+
+    Attributes:
+        rank: 1 for the best.
+        score: Cosine similarity of the query and the picture; after re-ranking, the probability
+            that the text describes it.
+        path: Absolute.
+        size: Width and height of the picture in pixels.
+        cosine: The similarity where `score` is the probability, else None.
+    """
+
+    rank: int
+    score: float
+    path: str
+    size: tuple[int, int]
+    cosine: float | None = None
+
+
 def relative(path: str, base: str) -> str:
     """Return `path` relative to `base` when it lies below or is the same, else unchanged."""
     if path == base:

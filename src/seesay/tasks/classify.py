@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -56,9 +56,11 @@ class ClassifyOutput:
 
 def classify(
     model: Model,
-    images: Sequence[ImageInput],
+    images: Iterable[ImageInput] | ImageInput,
     labels: Sequence[str],
     templates: Sequence[str] | str | None = None,
+    *,
+    batch_size: int = 32,
 ) -> list[ClassifyOutput]:
     """Classify images by the similarity of each to its labels' texts.
 
@@ -67,10 +69,11 @@ def classify(
 
     Args:
         model: A dual encoder.
-        images: Paths, bytes, PIL images or arrays.
+        images: Paths, encoded bytes, PIL images or arrays [h, w, c]; one or many.
         labels: What each image may be; at least one, no duplicates.
         templates: A list of strings with "{}" for the label, one such string, the name of one of
             the family's prompt sets, or None for the family's default.
+        batch_size: How many images go through the network together.
 
     Raises:
         UsageError: No labels, a label twice, or an unknown template.
@@ -78,8 +81,12 @@ def classify(
 
     Paper: arXiv 2103.00020, section 3.1.
     """
+    from seesay.tasks.pictures import as_list
+
+    model.require("classify")
+    items = as_list(images)
     classes = label_vectors(model, labels, templates)
-    return all_or_raise(_scores(model, images, [(labels, classes)] * len(images)))
+    return all_or_raise(_scores(model, items, [(labels, classes)] * len(items), batch_size))
 
 
 def label_vectors(
@@ -100,19 +107,26 @@ def label_vectors(
     return F.normalize(vectors.mean(dim=1), dim=-1)
 
 
-def run(model: Model, requests: Sequence[ClassifyInput]) -> Iterator[ClassifyOutput | InputError]:
+def run(
+    model: Model, requests: Sequence[ClassifyInput], *, batch_size: int = 32
+) -> Iterator[ClassifyOutput | InputError]:
     """Classify each request; the texts of equal labels are encoded once."""
     keys = [(request.labels, request.templates) for request in requests]
     vectors = {key: label_vectors(model, *key) for key in dict.fromkeys(keys)}
-    return _scores(model, [r.image for r in requests], [(key[0], vectors[key]) for key in keys])
+    classes = [(key[0], vectors[key]) for key in keys]
+    return _scores(model, [request.image for request in requests], classes, batch_size)
 
 
 def _scores(
-    model: Model, images: Sequence[ImageInput], classes: Sequence[tuple[Sequence[str], Tensor]]
+    model: Model,
+    images: Sequence[ImageInput],
+    classes: Sequence[tuple[Sequence[str], Tensor]],
+    batch_size: int,
 ) -> Iterator[ClassifyOutput | InputError]:
     """One result per image, each against its own labels and their vectors."""
     scale = model.module.logit_scale.detach().float().exp().cpu()  # type: ignore[operator]
-    for (vector, failure), (labels, vectors) in zip(model.each_image(images), classes, strict=True):
+    encoded = model.each_image(images, batch_size=batch_size)
+    for (vector, failure), (labels, vectors) in zip(encoded, classes, strict=True):
         if failure is not None:
             yield failure
             continue

@@ -1,4 +1,7 @@
-"""Where in an image a text is found: gradients times activations, drawn over the picture.
+"""Where in an image a text is found, drawn over the picture.
+
+Of a model with vectors: gradients times activations. Of one that looks at image and text together:
+where each word looks (`tasks.wordmaps`), and the mean of that.
 
 Paper: arXiv 1610.02391 (Grad-CAM); the elementwise product of arXiv 2011.08891 (HiResCAM), which
 keeps the place of each gradient, so that the map shows what the score really used.
@@ -9,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from seesay.errors import InputError
-from seesay.tasks.match import identity
+from seesay.protocols import WordLocaliser
 from seesay.types import ImageInput, Picture
 
 if TYPE_CHECKING:
@@ -20,10 +23,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from seesay.model import Model
-    from seesay.processing.image import ImageSpec
 
-LARGEST = 2048
-"""Longer side of a drawing in pixels, at most."""
+Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,27 @@ class RelevanceInput:
 
     image: ImageInput = field(metadata={"help": "An image."})
     text: str = field(metadata={"help": "What to look for.", "each": True})
+    layer: int | None = field(
+        default=None,
+        metadata={"help": "For maps of words: which layer of attention, from 0; the middle one."},
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class WordRelevance:
+    """Where one word looks.
+
+    Attributes:
+        word: The word.
+        strength: Its strongest relevance, as part of that of the text's strongest word.
+        grid: As of `Relevance`.
+        peak: As of `Relevance`.
+    """
+
+    word: str
+    strength: float
+    grid: list[list[float]]
+    peak: tuple[float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,128 +61,159 @@ class Relevance:
     """A heat map.
 
     Attributes:
-        itc: Cosine of image and text.
+        itc: Cosine of image and text; None where maps are of words.
+        itm: The logit of a match, where maps are of words.
         grid: Rows of relevance, 0..1, the largest being 1 unless nothing is relevant.
         box: The part of the upright picture that the grid covers, x0 y0 x1 y1 in pixels (a model
             that crops the centre has not seen the rest).
         peak: The centre of the most relevant cell, x y in pixels.
+        words: A map for each word, of models that look at image and text together.
     """
 
-    itc: float
+    itc: float | None
+    itm: float | None = None
     grid: list[list[float]]
-    box: tuple[float, float, float, float]
+    box: Box
     peak: tuple[float, float]
+    words: list[WordRelevance] = field(default_factory=list)
     picture: Picture = field(repr=False, metadata={"json": False})
 
     def show(self) -> str:
         """Return score and place, for people."""
-        return f"{self.itc:.3f} strongest at x {self.peak[0]:.0f}, y {self.peak[1]:.0f}"
+        score = self.itc if self.itc is not None else self.itm
+        return f"{score:.3f} strongest at x {self.peak[0]:.0f}, y {self.peak[1]:.0f}"
 
     def draw(self) -> Image.Image:
         """Return the picture with the map over it: red where the text is, dark where unseen.
 
-        The drawing has the picture's size, or 2048 pixels on its longer side if that is less.
+        It has the picture's size, or 2048 pixels on its longer side if that is less. Where there
+        are maps of words, it is a sheet: the mean of all first, then one for each word.
         """
-        import numpy as np
-        from PIL import Image
+        from seesay.tasks.heatmap import overlay, sheet
 
-        width, height = self.picture.size
-        scale = min(1.0, LARGEST / max(width, height))
-        width, height = max(1, round(width * scale)), max(1, round(height * scale))
-        base = np.asarray(self.picture.image.resize((width, height))).astype(np.float32)
-        heat = np.zeros((height, width), np.float32)
-        x0, y0 = (int(v * scale) for v in self.box[:2])
-        x1, y1 = max(x0 + 1, round(self.box[2] * scale)), max(y0 + 1, round(self.box[3] * scale))
-        cells = Image.fromarray(np.asarray(self.grid, np.float32))
-        heat[y0:y1, x0:x1] = np.asarray(
-            cells.resize((x1 - x0, y1 - y0), Image.Resampling.BICUBIC)
-        ).clip(0, 1)
-        seen = np.full((height, width, 1), 0.35, np.float32)
-        seen[y0:y1, x0:x1] = 1.0
-        # blue - green - yellow - red, the colours people expect of a heat map
-        colour = np.stack([_ramp(heat, 0.75), _ramp(heat, 0.5), _ramp(heat, 0.25)], -1) * 255
-        mixed = base * (1 - 0.55 * heat[..., None]) + colour * 0.55 * heat[..., None]
-        return Image.fromarray((mixed * seen).round().clip(0, 255).astype(np.uint8))
+        if not self.words:
+            return overlay(self.picture, self.grid, self.box)
+        maps = [("(mean)", self.grid), *((word.word, word.grid) for word in self.words)]
+        return sheet(self.picture, maps, self.box)
 
 
-def relevance(model: Model, image: ImageInput, text: str) -> Relevance:
+def relevance(model: Model, image: ImageInput, text: str, *, layer: int | None = None) -> Relevance:
     """Compute the relevance map of a text on an image.
+
+    Args:
+        model: One that localises.
+        image: A path, encoded bytes, a PIL image or an array.
+        text: What to look for.
+        layer: For maps of words: which layer of attention, from 0; the middle one when None.
 
     Raises:
         InputError: The image cannot be read.
         UsageError: The model was loaded with `optimize`, which keeps no gradients.
     """
-    return next(_maps(model, image, [text]))
+    model.require("relevance")
+    return next(_maps(model, image, [text], layer))
 
 
 def run(model: Model, requests: Sequence[RelevanceInput]) -> Iterator[Relevance | InputError]:
     """Serve requests; texts that follow each other on one image share its forward pass."""
-    for _, group in groupby(requests, key=lambda request: identity(request.image)):
+    from seesay.tasks.pictures import identity
+
+    model.require("relevance")
+    for _, group in groupby(requests, key=lambda r: (identity(r.image), r.layer)):
         listed = list(group)
+        texts = [request.text for request in listed]
         try:
-            yield from _maps(model, listed[0].image, [request.text for request in listed])
+            yield from _maps(model, listed[0].image, texts, listed[0].layer)
         except InputError as error:
             yield from [error] * len(listed)
 
 
-def _maps(model: Model, image: ImageInput, texts: Sequence[str]) -> Iterator[Relevance]:
-    """One forward pass, and one backward pass for each text."""
+def _maps(
+    model: Model, image: ImageInput, texts: Sequence[str], layer: int | None
+) -> Iterator[Relevance]:
+    """The maps of some texts on one image."""
+    from seesay.processing.image import open_picture
+    from seesay.tasks.heatmap import seen_box
+
+    picture = open_picture(image)
+    pixels = model.processor.images([picture]).to(model.device, model.dtype)
+    box = seen_box(picture.size, model.processor.image)
+    shape = (pixels.shape[-2], pixels.shape[-1])
+    if not isinstance(model.module, WordLocaliser):
+        for score, product in _products(model, pixels, texts):
+            grid, peak, _ = _placed(_grid(product, *shape), box)
+            yield Relevance(itc=score, grid=grid, box=box, peak=peak, picture=picture)
+        return
+
+    from seesay.tasks.wordmaps import word_maps
+
+    tokens = _encoded(model, pixels)
+    for logits, words, maps in word_maps(model, tokens, texts, layer):
+        cells = [_cells(row[1:], *shape) for row in maps]
+        mean = _cells(maps.sum(0)[1:] / max(1, len(words)), *shape)
+        strongest = max((float(cell.max()) for cell in cells), default=0.0) or 1.0
+        listed = []
+        for word, cell in zip(words, cells, strict=True):
+            grid, peak, most = _placed(cell, box)
+            listed.append(
+                WordRelevance(word=word, strength=round(most / strongest, 4), grid=grid, peak=peak)
+            )
+        grid, peak, _ = _placed(mean, box)
+        yield Relevance(
+            itc=None, itm=float(logits[1]), grid=grid, box=box, peak=peak, words=listed,
+            picture=picture,
+        )  # fmt: skip
+
+
+def _products(model: Model, pixels: Tensor, texts: Sequence[str]) -> Iterator[tuple[float, Tensor]]:
+    """Cosine, and gradient times features, for each text: one pass forward, one back for each."""
     import torch
     import torch.nn.functional as F
 
-    from seesay.processing.image import open_picture
-
-    picture = open_picture(image)
     targets = model.embed_texts(texts).to(model.device)
     kept: list[Tensor] = []
     layer = model.module.relevance_layer()  # type: ignore[operator]
     handle = layer.register_forward_hook(lambda _module, _inputs, output: kept.append(output))
     try:
         with torch.enable_grad():
-            pixels = model.processor.images([picture]).to(model.device, model.dtype)
             vector = model.module.embed_image(pixels.requires_grad_())[0]  # type: ignore[operator]
             scores = targets @ F.normalize(vector.float(), dim=-1)
     finally:
         handle.remove()
-    features = kept[0]
-    box = seen_box(picture.size, model.processor.image)
     for score in scores:
-        (gradient,) = torch.autograd.grad(score, features, retain_graph=True)
-        grid = _grid(features.detach() * gradient, pixels.shape[-2], pixels.shape[-1])
-        grid = grid / grid.max().clamp_min(1e-12)
-        rows, columns = grid.shape
-        y, x = divmod(int(grid.argmax()), columns)
-        yield Relevance(
-            itc=float(score.detach()),
-            grid=[[round(float(v), 4) for v in row] for row in grid],
-            box=box,
-            peak=(
-                box[0] + (x + 0.5) / columns * (box[2] - box[0]),
-                box[1] + (y + 0.5) / rows * (box[3] - box[1]),
-            ),
-            picture=picture,
-        )
+        (gradient,) = torch.autograd.grad(score, kept[0], retain_graph=True)
+        yield float(score.detach()), kept[0].detach() * gradient
 
 
-def seen_box(size: tuple[int, int], spec: ImageSpec) -> tuple[float, float, float, float]:
-    """The part of a picture of this size (width, height) that becomes pixels: x0 y0 x1 y1."""
-    width, height = size
-    if spec.resize == "squash":
-        return (0.0, 0.0, float(width), float(height))
-    scale = min(width, height) / (spec.shortest_edge or min(spec.size))
-    w, h = min(spec.size[1] * scale, width), min(spec.size[0] * scale, height)
-    return ((width - w) / 2, (height - h) / 2, (width + w) / 2, (height + h) / 2)
+def _encoded(model: Model, pixels: Tensor) -> Tensor:
+    """Image tokens [1, P, D] without gradients."""
+    import torch
+
+    with torch.no_grad():
+        return model.module.encode_image(pixels)  # type: ignore[operator, no-any-return]
 
 
 def _grid(product: Tensor, height: int, width: int) -> Tensor:
     """Gradient times features, [1, D, h, w] or [1, 1 + P, D], to relevance [h, w] >= 0."""
     if product.ndim == 4:
         return product[0].float().sum(0).clamp_min(0)
-    patches = product[0, 1:].float().sum(-1).clamp_min(0)
+    return _cells(product[0, 1:].float().sum(-1).clamp_min(0), height, width)
+
+
+def _cells(patches: Tensor, height: int, width: int) -> Tensor:
+    """Patches [P] of pixels of this size to rows of them."""
     rows = round((len(patches) * height / width) ** 0.5)
     return patches.view(rows, -1)
 
 
-def _ramp(heat: Any, centre: float) -> Any:
-    """A triangular colour channel around `centre`."""
-    return (1.5 - abs(4 * (heat - centre))).clip(0, 1)
+def _placed(cells: Tensor, box: Box) -> tuple[list[list[float]], tuple[float, float], float]:
+    """Relevance [h, w] as numbers up to 1, the place of the largest in pixels, and that one."""
+    most = float(cells.max())
+    grid = cells / max(most, 1e-12)
+    rows, columns = grid.shape
+    y, x = divmod(int(grid.argmax()), columns)
+    peak = (
+        box[0] + (x + 0.5) / columns * (box[2] - box[0]),
+        box[1] + (y + 0.5) / rows * (box[3] - box[1]),
+    )
+    return [[round(float(v), 4) for v in row] for row in grid], peak, most

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,8 +15,10 @@ from seesay.cli.output import Progress, note, print_json
 from seesay.errors import ItemsFailed, StorageError, UsageError
 
 if TYPE_CHECKING:
+    from seesay.data.questions import Questions
     from seesay.data.record import Dataset
     from seesay.evaluate import Report
+    from seesay.evaluate.predictions import Predictions
     from seesay.model import Model
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -28,11 +32,11 @@ def evaluate() -> None:
     """Measure a model on your data: figures with their uncertainty, chance, and examples."""
 
 
-def _data_options(command: F) -> F:
+def _data_options(command: F, batch_size: int = 32) -> F:
     """Add DATASET and how it is read, and what every evaluation has."""
     for option in (
         click.option("--out", type=click.Path(), help="Write report.json and report.html here."),
-        click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True),
+        click.option("--batch-size", type=click.IntRange(1), default=batch_size, show_default=True),
         click.option(
             "--resamples",
             type=click.IntRange(0),
@@ -44,14 +48,50 @@ def _data_options(command: F) -> F:
         click.option("--limit", type=click.IntRange(1), help="At most so many pictures."),
         click.option("--root", type=click.Path(), help="The folder that file names start from."),
         click.option("--separator", help="What stands between the columns."),
-        click.option("--label-column", help="The column with the class."),
-        click.option("--text-column", help="The column with the caption."),
+        click.option("--label-column", help="The column with the class, or the answer."),
+        click.option("--text-column", help="The column with the caption, or the question."),
         click.option("--image-column", help="The column with the file name."),
         click.option("--split", help="Which part of the data, where there are several."),
         click.argument("dataset"),
     ):
         command = option(command)
     return command
+
+
+def _said_options(command: F) -> F:
+    """Add --predictions and --save-predictions."""
+    for option in (
+        click.option("--save-predictions", "save", type=click.Path(), help="Write them here."),
+        click.option(
+            "--predictions",
+            type=click.Path(),
+            help="Score what this file says, in place of a model's: COCO or VQA results.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def _writing_options(command: F) -> F:
+    """Add how a text is generated, but for the seed, which every evaluation has."""
+    from seesay.cli.fields import fields_of, parameters
+    from seesay.generation.options import Options
+
+    for field in reversed(fields_of(Options)):
+        if field.name != "seed":
+            for parameter in reversed(parameters(replace(field, default=None))):
+                _append(command, parameter)
+    return command
+
+
+def _append(command: Any, parameter: click.Parameter) -> None:
+    """Add a parameter as click's decorators do."""
+    command.__click_params__ = [*getattr(command, "__click_params__", []), parameter]
+
+
+_controls = click.option(
+    "--controls", is_flag=True, help="Ask again with the pictures exchanged: does the model look?"
+)
 
 
 def _numbers(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[int, ...]:
@@ -83,16 +123,22 @@ def _depths(default: str) -> Callable[[F], F]:
     show_default=True,
     help="A caption of more words is long; a Chinese or Japanese character is a word.",
 )
+@click.option(
+    "--rerank",
+    type=click.IntRange(1),
+    metavar="K",
+    help="Put the nearest K in order by the model's match head: 256 for COCO, 128 for Flickr30k.",
+)
 @model_options
 @output_options
-def retrieval(depths: tuple[int, ...], long_from: int, **options: Any) -> int:
+def retrieval(depths: tuple[int, ...], long_from: int, rerank: int | None, **options: Any) -> int:
     """Do the captions of DATASET find their pictures, and the pictures their captions?
 
     Recall at k, mean and median rank, in both directions.
     """
     from seesay.evaluate import retrieval as run
 
-    return _evaluate(run, options, depths=depths, long_from=long_from)
+    return _evaluate(run, options, depths=depths, long_from=long_from, rerank=rerank)
 
 
 @evaluate.command()
@@ -121,7 +167,12 @@ def zeroshot(
 
 @evaluate.command()
 @_data_options
-@click.option("--threshold", type=float, help="Cosine from which a pair belongs together.")
+@click.option("--threshold", type=float, help="Score from which a pair belongs together.")
+@click.option(
+    "--score",
+    type=click.Choice(["itc", "itm"]),
+    help="The cosine (itc), or the match head (itm), which is taken where there is one.",
+)
 @click.option(
     "--negatives",
     type=click.Choice(["random", "hard"]),
@@ -131,15 +182,16 @@ def zeroshot(
 )
 @model_options
 @output_options
-def matching(threshold: float | None, negatives: str, **options: Any) -> int:
+def matching(threshold: float | None, negatives: str, score: str | None, **options: Any) -> int:
     """Does the model know which texts of DATASET belong to which pictures?
 
-    Accuracy, precision, recall, F1, ROC area and average precision. Without --threshold, one half
-    of the pictures is used to choose it and the other half is measured.
+    Accuracy, precision, recall, F1, ROC area and average precision. A match head decides at one
+    half; without --threshold for a cosine, one half of the pictures is used to choose it and the
+    other half is measured.
     """
     from seesay.evaluate import matching as run
 
-    return _evaluate(run, options, threshold=threshold, negatives=negatives)
+    return _evaluate(run, options, threshold=threshold, negatives=negatives, score=score)
 
 
 @evaluate.command()
@@ -158,38 +210,145 @@ def cra(depths: tuple[int, ...], **options: Any) -> int:
     return _evaluate(run, options, depths=depths)
 
 
-def _evaluate(run: Callable[..., Report], options: dict[str, Any], **chosen: Any) -> int:
+@evaluate.command()
+@partial(_data_options, batch_size=8)
+@_said_options
+@click.option("--prompt", help="How captions begin, in place of what the model is used to.")
+@_writing_options
+@model_options
+@output_options
+def caption(prompt: str | None, **options: Any) -> int:
+    """How near is what the model writes of DATASET's pictures to what people wrote?
+
+    CIDEr-D, BLEU-1 to 4 and ROUGE-L, and of each domain of NoCaps.
+    """
+    from seesay.evaluate import captioning as run
+    from seesay.evaluate.predictions import domains
+
+    written = {"prompt": prompt, "options": _written(options)}
+    return _evaluate(run, options, **written, groups=domains(options["dataset"]))
+
+
+@evaluate.command()
+@partial(_data_options, batch_size=8)
+@_said_options
+@_controls
+@click.option(
+    "--mode",
+    type=click.Choice(["generate", "rank", "choices"]),
+    help="In its own words; the likeliest of --answers; of each question's choices.",
+)
+@click.option("--answers", metavar="A,B,C", help="What may be answered.")
+@click.option("--answers-file", type=click.Path(), help="A file with one on each line, or .json.")
+@click.option("--top", type=click.IntRange(1), default=128, show_default=True,
+              help="How many of them are scored whole.")  # fmt: skip
+@click.option(
+    "--measure",
+    type=click.Choice(["vqa", "direct", "exact", "choice"]),
+    help="VQA's accuracy; A-OKVQA's; equal to an answer; the right choice. The data decides.",
+)
+@_writing_options
+@model_options
+@output_options
+def vqa(
+    mode: str | None,
+    answers: str | None,
+    answers_file: str | None,
+    top: int,
+    measure: str | None,
+    controls: bool,
+    **options: Any,
+) -> int:
+    """How many questions of DATASET does the model get right?
+
+    Accuracy as the data set measures it, by kind of question, beside what is reached without
+    looking. VQAv2, OK-VQA, A-OKVQA, GQA, easy-VQA, or a table of pictures, questions and answers.
+    """
+    from seesay.cli.fields import lines_of
+    from seesay.evaluate import answering as run
+
+    if answers is not None and answers_file is not None:
+        raise UsageError("--answers and --answers-file are given", "give one of the two")
+    listed = None if answers is None else [part.strip() for part in answers.split(",")]
+    listed = listed if answers_file is None else list(lines_of(answers_file))
+    chosen: dict[str, Any] = {"mode": mode or ("rank" if listed else "generate"), "top": top}
+    chosen |= {"answers": listed, "measure": measure, "controls": controls}
+    return _evaluate(run, options, **chosen, options=_written(options))
+
+
+@evaluate.command()
+@partial(_data_options, batch_size=16)
+@_said_options
+@_controls
+@model_options
+@output_options
+def nlvr(controls: bool, **options: Any) -> int:
+    """How often is the model right about what DATASET says of two pictures?
+
+    Accuracy, and consistency: statements that are judged rightly wherever they are made.
+    """
+    from seesay.evaluate import comparing as run
+
+    return _evaluate(run, options, controls=controls)
+
+
+def _evaluate(run: Callable[..., Report], given: dict[str, Any], **chosen: Any) -> int:
     """Open data and model, measure, print, and write the report."""
-    data, out, quiet = _open(options), options["out"], options["quiet"]
+    data, out, quiet = _open(given, run.__name__), given["out"], given["quiet"]
     if out is not None and Path(out).exists() and not Path(out).is_dir():
         raise UsageError(f"--out {out} is a file", "give a folder")
-    model: Model = load_model(options["model"], options["device"], options["dtype"])
+    model: Model | None = None
+    if "save" in given:
+        chosen |= {"save": given["save"], "predictions": _predictions(given)}
+    if chosen.get("predictions") is None:
+        model = load_model(given["model"], given["device"], given["dtype"])
     report = run(
         model,
         data,
         **chosen,
-        limit=options["limit"],
-        seed=options["seed"],
-        resamples=options["resamples"],
-        batch_size=options["batch_size"],
+        limit=given["limit"],
+        seed=given["seed"],
+        resamples=given["resamples"],
+        batch_size=given["batch_size"],
         progress=lambda what, total: Progress(what, total, quiet=quiet),
     )
     _note_skipped(report, quiet=quiet)
-    if options["as_json"]:
+    if given["as_json"]:
         print_json(report.as_dict())
     else:
         _print(report)
     if out is not None:
         report.save(out)
         note(f"wrote {Path(out) / 'report.json'} and report.html", quiet=quiet)
-    return ItemsFailed.exit_code if report.skipped and options["strict"] else 0
+    return ItemsFailed.exit_code if report.skipped and given["strict"] else 0
 
 
-def _open(options: dict[str, Any]) -> Dataset:
+def _predictions(options: dict[str, Any]) -> Predictions | None:
+    """Read --predictions; a model has then nothing to do."""
+    from seesay.evaluate import read_predictions
+
+    if options["predictions"] is None:
+        return None
+    if options["model"] is not None:
+        raise UsageError("--predictions and --model are given", "give one of the two")
+    return read_predictions(options["predictions"])
+
+
+def _written(options: dict[str, Any]) -> dict[str, Any]:
+    """What was said about how texts are generated."""
+    from seesay.cli.fields import fields_of, values
+    from seesay.generation.options import Options
+
+    return values([field for field in fields_of(Options) if field.name != "seed"], options)
+
+
+def _open(options: dict[str, Any], task: str) -> Dataset | Questions:
+    from seesay.data.questions import open_questions
     from seesay.data.source import open_dataset
 
     columns = ("split", "image_column", "text_column", "label_column", "separator", "root")
-    return open_dataset(options["dataset"], **{name: options[name] for name in columns})
+    opened = open_questions if task in ("answering", "comparing") else open_dataset
+    return opened(options["dataset"], **{name: options[name] for name in columns})
 
 
 def _print(report: Report) -> None:

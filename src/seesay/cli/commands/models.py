@@ -94,7 +94,9 @@ def _record(name: str, *, with_tasks: bool) -> dict[str, Any]:
     if with_tasks:
         from seesay.model import supports
 
-        record["tasks"] = [task.name for task in TASKS.values() if supports(family, task, variant.config())]
+        record["tasks"] = [
+            task.name for task in TASKS.values() if supports(family, task, variant.config())
+        ]
     return record
 
 

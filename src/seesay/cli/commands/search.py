@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from seesay.cli.commands.index import add, exit_code
-from seesay.cli.options import model_options, output_options
-from seesay.cli.output import note, print_json
-from seesay.errors import UsageError
+from seesay.cli.options import complete_model, model_options, output_options
+from seesay.cli.output import Progress, note, print_json, report_failures
+from seesay.errors import InputError, ItemsFailed, UsageError
 
 if TYPE_CHECKING:
     from seesay.index import Collection, DuplicateGroup, Hit
@@ -29,6 +29,8 @@ A query is words, or terms with signs and weights:
 
 WHERE is an index, or a folder of pictures, which is indexed first (into DIR/.seesay)."""
 
+RERANK = "Put the first in order by a model that looks at picture and text together."
+
 
 @click.command(epilog=GRAMMAR)
 @click.argument("where", type=click.Path())
@@ -41,6 +43,8 @@ WHERE is an index, or a folder of pictures, which is indexed first (into DIR/.se
 @click.option("--html", type=click.Path(), help="Write a page with thumbnails.")
 @click.option("--duplicates", is_flag=True, help="List pictures that look almost the same.")
 @click.option("--threshold", default=0.97, show_default=True, help="How alike duplicates are.")
+@click.option("--rerank", metavar="MODEL", shell_complete=complete_model, help=RERANK)
+@click.option("--top", default=100, show_default=True, help="How many of them --rerank judges.")
 @click.option("--no-update", "-n", is_flag=True, help="Do not look for changes in the folder.")
 @model_options
 @output_options
@@ -55,6 +59,8 @@ def search(
     html: str | None,
     duplicates: bool,
     threshold: float,
+    rerank: str | None,
+    top: int,
     no_update: bool,
     model: str | None,
     device: str,
@@ -71,13 +77,25 @@ def search(
     if duplicates:
         _print_duplicates(collection, threshold, files, print0, html, as_json, quiet)
         return code
-    hits = collection.search(query, count, image=image, model=model)
+    errors: list[InputError] = []
+    how: dict[str, Any] = {"image": image, "model": model}
+    if rerank is None:
+        hits = collection.search(query, count, **how)
+    else:
+        with Progress("judge", min(max(count, top), len(collection)), quiet=quiet) as progress:
+            hits = collection.search(
+                query, count, **how, rerank=rerank, top=top, errors=errors,
+                judged=lambda _: progress.advance(),
+            )  # fmt: skip
+    report_failures(errors, quiet=quiet)
+    if errors and strict:
+        code = code or ItemsFailed.exit_code
     title = " + ".join(part for part in (query, image) if part)
     if html:
         _write_page(Path(html), title, collection, hits)
         note(f"wrote {html}", quiet=quiet)
     if as_json:
-        print_json(_document(collection, hits, query, image))
+        print_json(_document(collection, hits, query, image, rerank, errors))
     elif files or print0:
         _print_paths((hit.path for hit in hits), "\0" if print0 else "\n")
     elif preview:
@@ -113,16 +131,19 @@ def _open(
 
 
 def _document(
-    collection: Collection, hits: Sequence[Hit], query: str | None, image: str | None
-) -> dict[str, Any]:
+    collection: Collection, hits: Sequence[Hit], query: str | None, image: str | None,
+    rerank: str | None, errors: Sequence[InputError],
+) -> dict[str, Any]:  # fmt: skip
     from seesay.names import uri
 
+    judged = {"rerank": rerank, "failed": [e.what for e in errors]} if rerank else {}
     return {
         "index": str(collection.path),
         "model": collection.model.name if collection.model else None,
         "pictures": len(collection),
         "query": query,
         "image": image,
+        **judged,
         "results": [
             {
                 "rank": hit.rank,
@@ -131,6 +152,7 @@ def _document(
                 "uri": uri(hit.path),
                 "width": hit.size[0],
                 "height": hit.size[1],
+                **({} if hit.cosine is None else {"cosine": hit.cosine}),
             }
             for hit in hits
         ],

@@ -1,0 +1,106 @@
+"""What the tasks that write have in common: options, decoding, and the records of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from seesay.errors import UsageError
+from seesay.generation import decode, rank
+from seesay.tasks.caption import WrittenText
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from seesay.generation.options import Options
+    from seesay.model import Model
+    from seesay.types import Prompt
+
+SMOOTHING = 0.1
+"""Part of each token's score that is that of any token: answers are ranked as they were trained."""
+
+
+def asked(model: Model, task: str, options: Mapping[str, Any]) -> tuple[str, Options]:
+    """Return the family's template for a task, and its options with some set anew.
+
+    Raises:
+        UsageError: An option does not exist, or cannot be so.
+    """
+    asking = model.family.asking(task, model.config)
+    if asking is None:
+        raise UsageError(f"{model.name} does not know how to {task}")
+    return asking.template, asking.options.changed(**options)
+
+
+def write(
+    model: Model, task: str, texts: Sequence[str], tokens: Tensor, options: Options
+) -> list[list[WrittenText]]:
+    """Return what a generator writes about images, the best first.
+
+    Args:
+        model: Its module and its processor.
+        task: "caption" or "answer".
+        texts: Beginnings of captions, or questions.
+        tokens: Image tokens [G, P, D]; as many texts are about each, side by side.
+        options: How.
+    """
+    processor: Any = model.processor
+    prompt = prompt_of(model, task, texts, tokens)
+    written = decode(
+        model.module,  # type: ignore[arg-type]
+        prompt,
+        options,
+        end_ids=processor.end_ids,
+        text=lambda ids: processor.decode([ids])[0],
+    )
+    return [
+        [
+            WrittenText(
+                text=(one.text or "").strip(),
+                score=round(one.score, 6),
+                logprobs=[round(value, 6) for value in one.logprobs],
+                finished=one.finished,
+            )
+            for one in sorted(row, key=lambda one: -one.score)
+        ]
+        for row in written
+    ]
+
+
+def choose(
+    model: Model, questions: Sequence[str], answers: Sequence[str], tokens: Tensor, top: int
+) -> list[list[WrittenText]]:
+    """Return answers of a list to questions about images, the likeliest first.
+
+    Args:
+        model: Its module and its processor.
+        questions: As many about each image, side by side.
+        answers: What may be answered.
+        tokens: Image tokens [G, P, D].
+        top: How many are scored whole.
+    """
+    processor: Any = model.processor
+    prompt = prompt_of(model, "answer", questions, tokens)
+    (ids, mask), starts = processor.written(list(answers), task="answer")
+    rows = zip(ids.tolist(), mask.sum(1).tolist(), starts.tolist(), strict=True)
+    candidates = [row[start:length] for row, length, start in rows]
+    ranked = rank(model.module, prompt, candidates, top=top, smoothing=SMOOTHING)  # type: ignore[arg-type]
+    return [
+        [
+            WrittenText(text=answers[i], score=round(score, 6), logprobs=[], finished=True)
+            for i, score in zip(places, scores, strict=True)
+        ]
+        for places, scores in zip(ranked.candidates.tolist(), ranked.total.tolist(), strict=True)
+    ]
+
+
+def prompt_of(model: Model, task: str, texts: Sequence[str], tokens: Tensor) -> Prompt:
+    """Return what the generator reads on the model's device, a row for each text."""
+    processor: Any = model.processor
+    prompt: Prompt = processor.prompts(task, list(texts))
+    moved = {
+        name: value.to(model.device)
+        for name, value in prompt._asdict().items()
+        if value is not None
+    }
+    return prompt._replace(**moved, tokens=tokens.repeat_interleave(len(texts) // len(tokens), 0))
