@@ -85,7 +85,7 @@ def test_a_user_changes_the_options_of_a_family() -> None:
 def test_settings_without_effect_and_unknown_ones_are_refused() -> None:
     with pytest.raises(UsageError, match=r"top_p=0\.9 has no effect") as raised:
         Options().changed(top_p=0.9)
-    assert raised.value.hint == "set do_sample=True"
+    assert raised.value.hint == "set do_sample=True, or --do-sample"
     with pytest.raises(UsageError, match="Did you mean num_beams"):
         Options().changed(num_beam=3)
     assert Options(do_sample=True, temperature=0.5).changed(do_sample=False).temperature == 0.5

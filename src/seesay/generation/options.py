@@ -169,7 +169,7 @@ class Options:
         if told and not made.do_sample:
             raise UsageError(
                 f"{told[0]}={settings[told[0]]} has no effect without sampling",
-                "set do_sample=True",
+                "set do_sample=True, or --do-sample",
             )
         return made
 

@@ -95,10 +95,21 @@ class Cache:
         return self
 
     def _keep(self, images: Tensor) -> None:
-        """Forget all images but these."""
-        self._layers = [layer and (layer[0][images], layer[1][images]) for layer in self._layers]
-        self.reads = [_each(read, lambda held: held[images]) for read in self.reads]
-        if self.source_mask is not None:
+        """Forget all images but these, which move no further than into the places left free."""
+        count = len(images)
+        moved = (images != torch.arange(count, device=images.device)).nonzero()[:, 0]
+        origin = images[moved]
+        free = not bool((origin < count).any())  # no image is needed where another one goes
+
+        def keep(held: Tensor) -> Tensor:
+            if not free:
+                return held[images]
+            held[moved] = held[origin]
+            return held[:count]
+
+        self._layers = [layer and (keep(layer[0]), keep(layer[1])) for layer in self._layers]
+        self.reads = [_each(read, keep) for read in self.reads]
+        if self.source_mask is not None:  # the caller's own
             self.source_mask = self.source_mask[images]
 
 
