@@ -58,10 +58,6 @@ FAMILY = Family(
             config=deferred(_CONFIGS + "small", kind="pretraining", image_size=96),
             settings=deferred(_SETTINGS, size=96),
         ),
-        "blip-small": Variant(
-            config=deferred(_CONFIGS + "small", kind="pretraining"),
-            settings=deferred(_SETTINGS, size=128),
-        ),
         "blip-image-captioning-base": _on_hub(
             "Salesforce/blip-image-captioning-base", "captioning"
         ),
