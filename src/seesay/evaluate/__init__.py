@@ -12,18 +12,38 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from seesay.evaluate.answers import answering
     from seesay.evaluate.caption_caption import cra
+    from seesay.evaluate.captions import caption_scores, captioning
     from seesay.evaluate.image_text import retrieval
     from seesay.evaluate.pair_matching import matching
+    from seesay.evaluate.predictions import read_predictions
     from seesay.evaluate.report import Report
+    from seesay.evaluate.statements import comparing
     from seesay.evaluate.zero_shot import zeroshot
 
-__all__ = ["Report", "cra", "matching", "retrieval", "zeroshot"]
+__all__ = [
+    "Report",
+    "answering",
+    "caption_scores",
+    "captioning",
+    "comparing",
+    "cra",
+    "matching",
+    "read_predictions",
+    "retrieval",
+    "zeroshot",
+]
 
 _LAZY = {
     "Report": "report",
+    "answering": "answers",
+    "caption_scores": "captions",
+    "captioning": "captions",
+    "comparing": "statements",
     "cra": "caption_caption",
     "matching": "pair_matching",
+    "read_predictions": "predictions",
     "retrieval": "image_text",
     "zeroshot": "zero_shot",
 }

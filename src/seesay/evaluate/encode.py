@@ -94,7 +94,7 @@ def image_vectors(
     parts = []
     there = torch.ones(len(rows), dtype=torch.bool)
     with progress("images", len(rows)) as counter:
-        for chunk in model.stream_images(_Sources(dataset, rows), batch_size=batch_size):
+        for chunk in model.stream_images(sources(dataset, rows), batch_size=batch_size):
             for i, failure in chunk.failures.items():
                 there[i] = False
                 skipped.add(dataset[rows[i]].where, "unreadable picture", failure.what)
@@ -140,9 +140,12 @@ def cut_off(model: Model, texts: Sequence[str]) -> int:
     return count
 
 
-class _Sources(Sequence["ImageInput"]):
-    """The pictures of some rows, each fetched when it is its turn."""
+def sources(dataset: Dataset, rows: Sequence[int]) -> Sequence[ImageInput]:
+    """Return the pictures of some rows, each fetched when it is its turn."""
+    return _Sources(dataset, rows)
 
+
+class _Sources(Sequence["ImageInput"]):
     def __init__(self, dataset: Dataset, rows: Sequence[int]) -> None:
         self._dataset = dataset
         self._rows = rows
@@ -151,10 +154,18 @@ class _Sources(Sequence["ImageInput"]):
         return len(self._rows)
 
     def __getitem__(self, i: int) -> ImageInput:  # type: ignore[override]
-        row = self._rows[i]
-        image = self._dataset[row].image
-        # a path is opened by the model, which then names the file in its messages
-        return image if isinstance(image, str) else self._dataset.image_bytes(row)
+        return source(self._dataset, self._rows[i])
+
+
+def source(dataset: Dataset, row: int) -> ImageInput:
+    """Return the picture of a row: the path of its file, else its bytes.
+
+    Raises:
+        InputError: It lies in an archive that cannot be read.
+    """
+    image = dataset[row].image
+    # a path is opened by the model, which then names the file in its messages
+    return image if isinstance(image, str) else dataset.image_bytes(row)
 
 
 def _check(model: Model, vectors: Tensor, what: str) -> None:

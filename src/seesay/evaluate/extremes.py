@@ -23,11 +23,11 @@ def best(ranks: Ranks, clusters: Ints, count: int) -> Ints:
     return _one_each(found[np.argsort(-ranks.score[found], kind="stable")], clusters)[:count]
 
 
-def place(ranks: Ranks, query: int, gallery: int) -> str:
+def place(ranks: Ranks, query: int, gallery: int, score: str = "cosine") -> str:
     """Say where the right item came."""
     above, tied = int(ranks.above[query]), int(ranks.tied[query])
     span = f"{above + 1}" if not tied else f"{above + 1} to {above + tied + 1} (ties)"
-    return f"rank {span} of {gallery} · cosine {ranks.score[query]:.3f}"
+    return f"rank {span} of {gallery} · {score} {ranks.score[query]:.3f}"
 
 
 def _one_each(queries: Ints, clusters: Ints) -> Ints:

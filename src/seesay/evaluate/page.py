@@ -26,6 +26,9 @@ TITLES = {
     "zeroshot": "Zero-shot classification",
     "matching": "Image-text matching",
     "cra": "Caption-to-caption retrieval",
+    "captioning": "Captioning",
+    "answering": "Answers to questions",
+    "comparing": "Statements about two pictures",
 }
 
 _STYLE = """
@@ -68,7 +71,9 @@ def page(report: Report) -> str:
         _skipped(report.skipped),
     ]
     title = f"{TITLES.get(report.task, report.task)} on {one_line(str(dataset['name']))}"
-    about = f"{one_line(str(model['name']))} · {model['dtype']} on {model['device']}"
+    about = one_line(str(model["name"]))
+    if "dtype" in model:
+        about += f" · {model['dtype']} on {model['device']}"
     examples = sum(map(len, report.examples.values()))
     return document(
         title, about, "".join(body), f"{examples} examples", hint="Filter examples", style=_STYLE

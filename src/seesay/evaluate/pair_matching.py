@@ -8,14 +8,23 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import torch
 
-from seesay.errors import InputError, UsageError
+from seesay.errors import CheckpointError, InputError, UsageError
+from seesay.evaluate.asking import ask
 from seesay.evaluate.binary import Bools, best_threshold, pair_statistic
 from seesay.evaluate.captioned import Captioned, Skipped, captioned
-from seesay.evaluate.encode import Progress, Silent, at_rest, image_vectors, text_vectors
+from seesay.evaluate.encode import (
+    Progress,
+    Silent,
+    at_rest,
+    image_vectors,
+    source,
+    text_vectors,
+)
 from seesay.evaluate.extremes import BEST, WORST
 from seesay.evaluate.negatives import hard_negatives, random_negatives
 from seesay.evaluate.ranking import Floats, Ints
 from seesay.evaluate.report import Evaluation, Example, Report
+from seesay.protocols import DualEncoder, Matcher
 
 if TYPE_CHECKING:
     from seesay.data.record import Dataset
@@ -24,6 +33,9 @@ if TYPE_CHECKING:
 YES, NO = ("1", "true", "yes"), ("0", "false", "no")
 """Names of labels that say whether picture and text belong together."""
 
+SCORES = {"itc": "cosine", "itm": "match probability"}
+"""What a pair is judged by."""
+
 
 def matching(
     model: Model,
@@ -31,26 +43,29 @@ def matching(
     *,
     threshold: float | None = None,
     negatives: Literal["random", "hard"] = "random",
+    score: Literal["itc", "itm"] | None = None,
     limit: int | None = None,
     seed: int = 0,
     resamples: int = 1000,
     batch_size: int = 32,
     progress: Progress = Silent,
 ) -> Report:
-    """Evaluate image-text matching by the cosine of the two vectors.
+    """Evaluate image-text matching, by a match head or by the cosine of the two vectors.
 
     Labels of 0 and 1 say which pairs belong together. Without labels every picture is asked about
     each of its captions and as many wrong ones. Figures: accuracy, precision, recall, f1, roc_auc
     and average_precision, all of the same pairs.
 
     Args:
-        model: A dual encoder.
+        model: A matcher or a dual encoder.
         dataset: Pairs with labels, or pictures with captions.
-        threshold: Cosine from which a pair is said to belong together. None chooses the one with
-            the best F1 on one half of the pictures, drawn by the seed, and all figures are then
-            of the other half.
+        threshold: Score from which a pair is said to belong together. None means a probability of
+            one half for a match head; for a cosine it chooses the one with the best F1 on one half
+            of the pictures, drawn by the seed, and all figures are then of the other half.
         negatives: Which wrong captions are asked: any, or those that share the most words with a
             right one.
+        score: "itm", the probability that a match head gives; "itc", the cosine. None takes the
+            match head where there is one.
         limit: At most so many pictures, drawn by the seed.
         seed: Decides what is drawn, and the samples of the intervals.
         resamples: Samples behind the confidence intervals; 0 for none.
@@ -58,17 +73,18 @@ def matching(
         progress: Shows how far it is.
 
     Raises:
-        UsageError: There are too few pairs to choose a threshold.
+        UsageError: There are too few pairs to choose a threshold, or the model has no such score.
         InputError: There are no captions, a label is neither 0 nor 1, or no picture can be read.
         CheckpointError: The model gives vectors that are not finite.
     """
+    score = _score(model, score)
     labelled = any(record.label is not None for record in dataset)
     run = Evaluation(
         "matching",
         model,
         dataset,
         {
-            "score": "cosine",
+            "score": SCORES[score],
             "negatives": "labelled in the data" if labelled else negatives,
             "limit": limit,
             "seed": seed,
@@ -84,18 +100,12 @@ def matching(
         labels = np.repeat([True, False], len(data.pairs))
         data = Captioned(data.rows, data.texts, np.concatenate([data.pairs, wrong]))
     with at_rest(model):
-        images, there = image_vectors(
-            model, dataset, data.rows, run.skipped, batch_size=batch_size, progress=progress
-        )
-        texts = text_vectors(model, data.texts, batch_size=8 * batch_size, progress=progress)
-    readable = there.numpy()[data.pairs[:, 0]]
-    pairs, labels = data.pairs[readable], labels[readable]
-    scores = np.concatenate(
-        [
-            (images[part[:, 0]] * texts[part[:, 1]]).double().sum(-1).numpy()
-            for part in torch.split(torch.from_numpy(pairs), 65536)
-        ]
-    ).round(6)  # finer differences are rounding, and should tie
+        measure = _judged if score == "itm" else _cosines
+        scores, readable = measure(model, dataset, data, run.skipped, batch_size, progress)
+    pairs, labels, scores = data.pairs[readable], labels[readable], scores[readable]
+    given = "given"
+    if threshold is None and score == "itm":
+        threshold, given = 0.5, "what a match head decides by"
     asked = np.ones(len(pairs), bool)
     chosen_on = {"pairs_to_choose_threshold": 0}
     if threshold is None:
@@ -120,10 +130,77 @@ def matching(
             "threshold": threshold,
             "threshold_from": "best F1 on the other half of the pictures"
             if chosen_on["pairs_to_choose_threshold"]
-            else "given",
+            else given,
         },
-        examples=dict(_examples(scores, labels, pairs, threshold, data)),
+        examples=dict(_examples(scores, labels, pairs, threshold, data, SCORES[score])),
     )
+
+
+def _score(model: Model, score: Literal["itc", "itm"] | None) -> Literal["itc", "itm"]:
+    """The score that was asked for, else the best the model has.
+
+    Raises:
+        UsageError: It has no such score.
+    """
+    judges, compares = isinstance(model.module, Matcher), isinstance(model.module, DualEncoder)
+    if score == "itm" and not judges:
+        raise UsageError(f"{model.name} has no match head", "--score itc")
+    if score == "itc" and judges and not compares:
+        raise UsageError(f"{model.name} has no vectors", "--score itm")
+    return score or ("itm" if judges else "itc")
+
+
+def _cosines(
+    model: Model,
+    dataset: Dataset,
+    data: Captioned,
+    skipped: Skipped,
+    batch_size: int,
+    progress: Progress,
+) -> tuple[Floats, Bools]:
+    """The cosine of each pair, and which pairs have a readable picture."""
+    images, there = image_vectors(
+        model, dataset, data.rows, skipped, batch_size=batch_size, progress=progress
+    )
+    texts = text_vectors(model, data.texts, batch_size=8 * batch_size, progress=progress)
+    parts = torch.split(torch.from_numpy(data.pairs), 65536)
+    scores = [(images[part[:, 0]] * texts[part[:, 1]]).double().sum(-1).numpy() for part in parts]
+    # finer differences are rounding, and should tie
+    return np.concatenate(scores).round(6), there.numpy()[data.pairs[:, 0]]
+
+
+def _judged(
+    model: Model,
+    dataset: Dataset,
+    data: Captioned,
+    skipped: Skipped,
+    batch_size: int,
+    progress: Progress,
+) -> tuple[Floats, Bools]:
+    """The probability of each pair, and which pairs have a readable picture."""
+    from seesay.tasks.match import MatchInput
+
+    bad = Skipped()
+    found = ask(
+        model,
+        "match",
+        np.argsort(data.pairs[:, 0], kind="stable").tolist(),
+        lambda i: MatchInput(
+            image=source(dataset, data.rows[data.pairs[i, 0]]), text=data.texts[data.pairs[i, 1]]
+        ),
+        lambda output: float(output.probability),
+        where=lambda i: dataset[data.rows[data.pairs[i, 0]]].where,
+        skipped=bad,
+        batch_size=batch_size,
+        progress=progress,
+        what="pairs",
+    )
+    skipped.items.extend(dict.fromkeys(bad.items))  # a picture once, however many its pairs
+    scores = np.array([found.get(i, np.nan) for i in range(len(data.pairs))])
+    readable = np.isin(np.arange(len(data.pairs)), list(found))
+    if not np.isfinite(scores[readable]).all():
+        raise CheckpointError(f"{model.name} gives match logits that are not finite")
+    return scores.round(6), readable
 
 
 def _labelled(dataset: Dataset, data: Captioned, skipped: Skipped) -> tuple[Captioned, Bools]:
@@ -189,7 +266,7 @@ def _half(pictures: Ints, labels: Bools, seed: int) -> Bools:
 
 
 def _examples(
-    scores: Floats, labels: Bools, pairs: Ints, threshold: float, data: Captioned
+    scores: Floats, labels: Bools, pairs: Ints, threshold: float, data: Captioned, name: str
 ) -> Iterator[tuple[str, list[Example]]]:
     """What was said with the most confidence, wrongly and rightly."""
     margin = np.where(labels, scores - threshold, threshold - scores)
@@ -205,7 +282,7 @@ def _examples(
             heading,
             [
                 Example(
-                    f"cosine {scores[i]:.3f} · threshold {threshold:.3f}",
+                    f"{name} {scores[i]:.3f} · threshold {threshold:.3f}",
                     [("text", data.texts[pairs[i, 1]])],
                     [("picture", data.rows[pairs[i, 0]])],
                 )

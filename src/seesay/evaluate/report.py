@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from seesay.errors import UsageError
 from seesay.evaluate.bootstrap import LEVEL, Statistic, intervals
 from seesay.evaluate.captioned import Skipped
 from seesay.evaluate.stamp import dataset_stamp, machine, model_stamp
@@ -20,11 +21,22 @@ from seesay.index.publish import replace, storing
 from seesay.names import printable
 
 if TYPE_CHECKING:
+    from seesay.data.questions import Questions
     from seesay.data.record import Dataset
+    from seesay.evaluate.predictions import Predictions
     from seesay.model import Model
 
 FORMAT = 1
 """Version of report.json; it changes when a key changes its meaning or goes away."""
+
+_READ_AS = (
+    (r"\br@", "R@"),
+    (r"\btop(?=\d)", "top-"),
+    (r"\bcider d\b", "CIDEr-D"),
+    (r"\bbleu ", "BLEU-"),
+    (r"\brouge l\b", "ROUGE-L"),
+)
+"""What stands in names of figures, and how people read it."""
 
 SKIPPED = 1000
 """Skipped items that report.json names; all are counted."""
@@ -59,8 +71,8 @@ class Report:
     """What an evaluation found.
 
     Attributes:
-        task: "retrieval", "zeroshot", "matching" or "cra".
-        metrics: Figure by name; shares are 0..1.
+        task: "retrieval", "zeroshot", "matching", "cra", "captioning", "answering", "comparing".
+        metrics: Figure by name; shares are 0..1, CIDEr-D is 0..10.
         intervals: 95 % confidence interval of most figures.
         chance: What a model that knows nothing would reach.
         counts: Sizes: pictures, captions, pairs, what was cut off.
@@ -163,12 +175,23 @@ class Evaluation:
 
     Args:
         task: As in `Report`.
-        model: The one evaluated.
-        dataset: What it is evaluated on.
+        model: The one evaluated, or what one said.
+        dataset: What it is evaluated on. Examples show pictures of it, of questions the first ones.
         settings: What was chosen; "seed" and "resamples" are among it.
+
+    Raises:
+        UsageError: There is no model.
     """
 
-    def __init__(self, task: str, model: Model, dataset: Dataset, settings: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        task: str,
+        model: Model | Predictions | None,
+        dataset: Dataset | Questions,
+        settings: dict[str, Any],
+    ) -> None:
+        if model is None:
+            raise UsageError("there is neither a model nor a file of predictions")
         self.skipped = Skipped()
         self._task, self._model, self._dataset, self._settings = task, model, dataset, settings
         self._started = time.perf_counter()
@@ -186,6 +209,7 @@ class Evaluation:
         settings: Mapping[str, Any] | None = None,
         tables: Iterable[Table] = (),
         examples: Mapping[str, Sequence[Example]] | None = None,
+        source: Dataset | None = None,
     ) -> Report:
         """Compute the figures and their intervals, and put everything together.
 
@@ -197,6 +221,7 @@ class Evaluation:
             settings: What was decided on the way.
             tables: As in `Report`.
             examples: As in `Report`.
+            source: The pictures of the examples, when they are not the dataset's.
         """
         chosen = {**self._settings, **(settings or {})}
         return Report(
@@ -215,17 +240,28 @@ class Evaluation:
             skipped=self.skipped.items,
             tables=tuple(tables),
             examples=examples or {},
-            source=self._dataset,
+            source=source or _pictures(self._dataset),
         )
+
+
+def _pictures(dataset: Dataset | Questions) -> Dataset:
+    """The pictures of a dataset, or the first ones of its questions."""
+    found: Dataset = dataset.pictures[0] if hasattr(dataset, "pictures") else dataset
+    return found
 
 
 def label(key: str) -> str:
     """Return the name of a figure as people read it."""
-    return re.sub(r"\btop(?=\d)", "top-", re.sub(r"\br@", "R@", key.replace("_", " ")))
+    text = key.replace("_", " ")
+    for written, read in _READ_AS:
+        text = re.sub(written, read, text)
+    return text
 
 
 def shown(key: str, value: float) -> str:
     """Return a figure as people read it: shares in percent, ranks as numbers."""
+    if key.endswith("cider_d"):
+        return f"{100 * value:.1f}"  # above 100 for good captions: no share of anything
     if key.endswith("rank"):
         return f"{value:.1f}"
     if key.endswith("threshold"):

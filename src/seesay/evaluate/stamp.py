@@ -11,16 +11,20 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from seesay import __version__
+from seesay.evaluate.predictions import Predictions
 
 if TYPE_CHECKING:
+    from seesay.data.questions import Questions
     from seesay.data.record import Dataset
     from seesay.model import Model
 
 PACKAGES = ("torch", "numpy", "pillow", "tokenizers", "safetensors")
 
 
-def model_stamp(model: Model) -> dict[str, Any]:
-    """Return what identifies a model, and how it reads pictures and texts."""
+def model_stamp(model: Model | Predictions) -> dict[str, Any]:
+    """Return what identifies a model, and how it reads; or a file of what one said."""
+    if isinstance(model, Predictions):
+        return {"name": model.name, "fingerprint": model.digest}
     return {
         "name": model.name,
         "family": model.family.name,
@@ -33,7 +37,7 @@ def model_stamp(model: Model) -> dict[str, Any]:
     }
 
 
-def dataset_stamp(dataset: Dataset) -> dict[str, Any]:
+def dataset_stamp(dataset: Dataset | Questions) -> dict[str, Any]:
     """Return what identifies a dataset."""
     return {"name": dataset.name, "records": len(dataset), "digest": dataset.digest}
 
