@@ -10,9 +10,9 @@ import pytest
 from data.made import pictures, write
 from repo.blocks import blocks
 from repo.source_tree import ROOT
-from seesay.data import open_dataset
+from seesay.data import open_dataset, open_questions
 from seesay.data.check import KINDS, check
-from seesay.data.readers import rows
+from seesay.data.readers import asked, rows
 
 PAGE = ROOT / "docs" / "data-formats.md"
 SHOWN = [block for block in blocks(PAGE) if block.title]
@@ -22,6 +22,11 @@ SHOWN = [block for block in blocks(PAGE) if block.title]
 def test_the_files_it_shows_are_read(tmp_path: Path, block) -> None:
     pictures(tmp_path, "photos/cat.jpg", "photos/bicycle.jpg", size=(640, 480))
     path = Path(write(tmp_path / block.title, block.text))
+    if asked.recognises(str(path)):
+        questions = open_questions(path)
+        assert not check(questions, look="decode").all
+        assert all(question.answers for question in questions)
+        return
     dataset = open_dataset(path.parent if path.name.startswith("metadata") else path)
     findings = check(dataset, look="decode")
     assert not findings.all
@@ -37,6 +42,13 @@ def test_it_names_every_column_and_every_kind_of_finding() -> None:
         ("its caption", rows.TEXT),
         ("its label", rows.LABEL),
         ("which picture it is", rows.IMAGE_ID),
+        ("the second picture's file", asked.SECOND),
+        ("the question, needed", asked.TEXT),
+        ("its answer", asked.ANSWER),
+        ("its number", asked.ID),
+        ("its kind", asked.KIND),
+        ("what may be chosen", asked.CHOICES),
+        ("the right one of these", asked.RIGHT),
     ):
         assert tuple(re.findall(r"`(\w+)`", lines[start])) == known
     for kind, stops in KINDS.items():

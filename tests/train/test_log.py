@@ -245,12 +245,15 @@ def test_a_run_of_no_steps_has_no_picture(tmp_path: Path) -> None:
 
 def test_evaluation_metrics_share_a_panel_where_they_share_a_scale() -> None:
     found = Curves()
-    found.add_step(1, {"loss": 2.0})
+    housekeeping = {"step": 1, "epoch": 0.1, "seconds": 2.0, "memory_mb": 3.0, "alpha": 0.4}
+    found.add_step(1, {"loss": 2.0, "itc": 1.5, "itm_accuracy": 0.7, **housekeeping})
     recalls = {"image_to_text_r@1": 0.1, "image_to_text_r@5": 0.2, "text_to_image_r@1": 0.3}
     found.add_evaluation(1, {**recalls, "image_to_text_median_rank": 12, "loss": 1.5})
     panels = {title: list(lines) for title, lines, _ in found._panels()}
     assert panels == {
         "loss": ["training", "evaluation loss"],
+        "itc": ["itc"],
+        "itm accuracy": ["itm_accuracy"],
         "evaluation: image to text": ["image_to_text_r@1", "image_to_text_r@5"],
         "evaluation: text to image": ["text_to_image_r@1"],
         "image to text median rank": ["image_to_text_median_rank"],

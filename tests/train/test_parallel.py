@@ -16,7 +16,7 @@ from torch import nn
 
 import seesay
 from seesay.config import to_dict
-from seesay.train.config import DataConfig, ObjectiveConfig, TuneConfig
+from seesay.train.config import DataConfig, ObjectiveConfig, TrainConfig, TuneConfig
 from seesay.train.parallel import World, joined, spread, unsynchronised, whole
 from seesay.train.run import run
 from seesay.train.state import read_state
@@ -111,4 +111,4 @@ def test_alone_nothing_is_wrapped_and_everyone_agrees() -> None:
 
 def test_a_batch_of_one_pair_is_refused() -> None:
     with pytest.raises(ValueError, match="two pairs"):
-        DataConfig(batch_size=1)
+        TrainConfig(data=DataConfig(batch_size=1))

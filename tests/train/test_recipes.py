@@ -20,7 +20,8 @@ from seesay.train.optim import factor
 def test_a_recipe_is_whole(name: str) -> None:
     config = recipe(name)
     declared, variant = registry.variant(config.model)
-    assert variant.weights is not None or config.init == "random"
+    beginning = variant.weights or variant.hub or variant.released
+    assert beginning or config.init == "random"
     assert config.steps or config.epochs
     assert factor(0, 1000, config.schedule) <= 1
     assert from_dict(TrainConfig, json.loads(json.dumps(to_dict(config)))) == config

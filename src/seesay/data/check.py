@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from seesay.data.questions import Questions
 from seesay.data.record import Dataset, Finding
 from seesay.errors import InputError
 from seesay.processing.image import file_size, measure
@@ -23,6 +24,8 @@ KINDS = {
     "unreadable": True,
     "encoding": True,
     "empty-caption": True,
+    "empty-question": True,
+    "no-answer": True,
     "label-range": True,
     "bad-box": True,
     "blank-caption": False,
@@ -41,11 +44,11 @@ class Findings:
     """What `check` found.
 
     Attributes:
-        dataset: The dataset's name.
+        dataset: The name of the dataset, or of the questions.
         form: Its format.
         records: How many.
         images: How many different pictures, by their names.
-        captions: How many.
+        captions: How many; of questions, their answers.
         captions_per_record: The fewest and the most.
         classes: How many names of labels, or different labels.
         all: Every finding, by kind and then as they come.
@@ -90,13 +93,13 @@ class Findings:
 
 
 def check(
-    dataset: Dataset,
+    dataset: Dataset | Questions,
     *,
     look: Look = "header",
     workers: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Findings:
-    """Look through a dataset.
+    """Look through a dataset, or through questions.
 
     Args:
         dataset: Its own findings, of the reader, come first.
@@ -105,9 +108,11 @@ def check(
         workers: Threads; None takes one per core, at most 8.
         progress: Called with how many further records are done.
     """
+    workers = workers or min(8, os.cpu_count() or 1)
+    if isinstance(dataset, Questions):
+        return _check_questions(dataset, look, workers, progress)
     found = [*dataset.findings, *_rows(dataset)]
-    found += _pictures(dataset, look, workers or min(8, os.cpu_count() or 1), progress)
-    place = {kind: i for i, kind in enumerate(KINDS)}
+    found += _pictures(dataset, look, workers, progress)
     counts = [dataset.text_count(i) for i in range(len(dataset))]
     labels = {int(label) for label in dataset.labels} - {-1}
     return Findings(
@@ -118,8 +123,40 @@ def check(
         captions=sum(counts),
         captions_per_record=(min(counts, default=0), max(counts, default=0)),
         classes=len(dataset.classes or labels),
-        all=sorted(found, key=lambda finding: place[finding.kind]),
+        all=_sorted(found),
     )
+
+
+def _check_questions(
+    questions: Questions, look: Look, workers: int, progress: Callable[[int], None] | None
+) -> Findings:
+    counts = [len(questions.answers(i)) for i in range(len(questions))]
+    found = list(questions.findings)
+    if not any(counts):
+        found.append(Finding("no-answer", questions.name, "no question has an answer"))
+    else:
+        silent = (i for i, count in enumerate(counts) if not count)
+        found += [Finding("no-answer", questions[i].where, "has no answer", i) for i in silent]
+    if len(questions.pictures) == 1:  # else the same first picture says little
+        found += _rows(questions.pictures[0])
+    for pictures in questions.pictures:
+        found += _pictures(pictures, look, workers, progress)
+    images = {image for question in questions for image in question.images}
+    return Findings(
+        dataset=questions.name,
+        form=questions.form,
+        records=len(questions),
+        images=len(images),
+        captions=sum(counts),
+        captions_per_record=(min(counts, default=0), max(counts, default=0)),
+        classes=0,
+        all=_sorted(found),
+    )
+
+
+def _sorted(found: Iterable[Finding]) -> list[Finding]:
+    place = {kind: i for i, kind in enumerate(KINDS)}
+    return sorted(found, key=lambda finding: place[finding.kind])
 
 
 def _rows(dataset: Dataset) -> Iterator[Finding]:

@@ -46,6 +46,7 @@ class Batch:
         image_ids: int64 [b], equal for records of the same picture, across all processes.
         rows: The records' numbers in the dataset.
         captions: Which of its captions each record says, -1 where it says none.
+        texts: What each record says, as words.
         views: [b, n, 3, h, w] further augmented views of each picture, None when none are made.
     """
 
@@ -56,6 +57,7 @@ class Batch:
     image_ids: Tensor
     rows: list[int]
     captions: list[int]
+    texts: list[str]
     views: Tensor | None = None
 
 
@@ -186,6 +188,7 @@ class Loader:
             image_ids=torch.from_numpy(self.dataset.image_numbers[kept]),
             rows=kept,
             captions=captions,
+            texts=texts,
             views=self._views(pictures) if self.images and self.views else None,
         )
 

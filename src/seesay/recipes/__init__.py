@@ -21,12 +21,37 @@ RECIPES: dict[str, tuple[str, str]] = {
     "lit": ("seesay.recipes.tune:lit", "Lock the image tower, train the text tower."),
     "heads": ("seesay.recipes.tune:heads", "Freeze both towers, train what projects them."),
     "probe": ("seesay.recipes.tune:probe", "A linear classifier on frozen image features."),
+    "caption": ("seesay.recipes.blip_tuning:caption", "Teach a captioner your own captions."),
+    "vqa": ("seesay.recipes.blip_tuning:vqa", "Teach a model to answer your own questions."),
+    "nlvr": (
+        "seesay.recipes.blip_tuning:nlvr",
+        "Teach a model to judge statements on two pictures.",
+    ),
+    "entail": (
+        "seesay.recipes.blip_tuning:entail",
+        "Teach a model what follows from a picture, or other classes of pairs.",
+    ),
     "scratch": ("seesay.recipes.scratch:scratch", "A small CLIP from random weights in minutes."),
     "clip": ("seesay.recipes.published:clip", "CLIP ViT-B/32 as published."),
     "siglip": ("seesay.recipes.published:siglip", "SigLIP base/16 as published."),
     "unicl": ("seesay.recipes.published:unicl", "UniCL Swin-T as published."),
     "florence": ("seesay.recipes.published:florence", "Florence's schedule on the UniCL towers."),
     "slip": ("seesay.recipes.published:slip", "SLIP ViT-B/16 as published."),
+    "blip-caption": ("seesay.recipes.blip_tuning:blip_caption", "BLIP's captioning on COCO."),
+    "blip-vqa": ("seesay.recipes.blip_tuning:blip_vqa", "BLIP's VQA."),
+    "blip-nlvr": ("seesay.recipes.blip_tuning:blip_nlvr", "BLIP's NLVR2."),
+    "blip-okvqa": ("seesay.recipes.blip_tuning:blip_okvqa", "OK-VQA, from BLIP's VQA, as LAVIS."),
+    "retrieval": (
+        "seesay.recipes.blip:retrieval",
+        "Teach a model to find and to judge your own pictures.",
+    ),
+    "blip-scratch": ("seesay.recipes.blip:scratch", "A small BLIP from random weights in minutes."),
+    "blip-pretrain": ("seesay.recipes.blip:pretrain", "BLIP base/16's pre-training."),
+    "blip-retrieval-coco": ("seesay.recipes.blip:retrieval_coco", "BLIP's retrieval on COCO."),
+    "blip-retrieval-flickr": (
+        "seesay.recipes.blip:retrieval_flickr",
+        "BLIP's retrieval on Flickr30k.",
+    ),
 }
 """Name -> where the function is, and its line of help. Listing them imports no torch."""
 

@@ -14,6 +14,11 @@ from typing import Literal
 from seesay.config import checked, from_dict
 from seesay.errors import CheckpointError, UsageError
 
+CONTRASTS = ("info_nce", "sigmoid", "unicl")
+"""Objectives that compare the pairs of a batch with nothing but each other."""
+WRITES = ("pretraining", "captioning", "vqa")
+"""Objectives that learn to write text."""
+
 
 def _within(
     config: object,
@@ -67,13 +72,14 @@ class ScheduleConfig:
     """The learning rate over the steps.
 
     Attributes:
-        kind: What follows the warm-up, down to `end`: half a cosine wave, a line, or nothing.
+        kind: What follows the warm-up, down to `end`: half a cosine wave, a line, a decay by the
+            same factor every step, or nothing.
         warmup: Steps of the line from `start` up to the highest rate; may be more than an epoch.
         start: Where the line begins, one step before the first, as a part of the highest rate.
         end: Rate after the last step, as a part of the highest.
     """
 
-    kind: Literal["cosine", "linear", "constant"] = "cosine"
+    kind: Literal["cosine", "linear", "exponential", "constant"] = "cosine"
     warmup: int = 0
     start: float = 0.0
     end: float = 0.0
@@ -82,6 +88,8 @@ class ScheduleConfig:
         _within(self, "warmup", least=0)
         _within(self, "start", least=0)
         _within(self, "end", least=0)
+        if self.kind == "exponential" and not self.end:
+            raise ValueError("end=0 cannot be decayed to by a factor: give what is left, say 0.1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,37 +181,96 @@ class DataConfig:
     workers: int | None = None
 
     def __post_init__(self) -> None:
-        if self.batch_size < 2:
-            raise ValueError(f"batch_size={self.batch_size}: a contrast needs two pairs at least")
+        _within(self, "batch_size", least=1)
         _within(self, "micro_batch", least=1)
         _within(self, "workers", least=0)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ObjectiveConfig:
-    """The loss, a function of `seesay.train.objectives`.
+class MomentumConfig:
+    """Slowly moving copies of the towers, and what is made of them (arXiv 2107.07651, section 3).
 
     Attributes:
-        name: Which.
-        label_smoothing: Part of the target that is spread over all (InfoNCE).
-        duplicates: Whether pairs of the same picture, by its id, count as matches of each other.
+        decay: What remains of the copies after a step.
+        queue: How many of their last vectors are compared with besides those of the batch.
+        alpha: How much of the targets is what the copies find, and not what the data says.
+        alpha_epochs: Over how many epochs that rises from 0.
+    """
+
+    decay: float = 0.995
+    queue: int = 57_600
+    alpha: float = 0.4
+    alpha_epochs: float = 2.0
+
+    def __post_init__(self) -> None:
+        _within(self, "decay", least=0, most=1)
+        _within(self, "queue", least=0)
+        _within(self, "alpha", least=0, below=1)
+        _within(self, "alpha_epochs", least=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveConfig:
+    """The loss. docs/objectives.md and docs/blip-training.md say what each computes.
+
+    Attributes:
+        name: Which. Of dual encoders: "info_nce", "sigmoid", "unicl", and "probe" on one of their
+            towers. Of models that look at picture and text together: "pretraining" is contrast,
+            matching and writing, "retrieval" the first two; "captioning"; and of questions "vqa",
+            whose answers are written, "nlvr" and "classification", where they are chosen.
+        label_smoothing: Part of the target that is spread over all; None for what is usual, 0.1
+            where text is written and 0 elsewhere.
+        duplicates: Whether pairs of the same picture, by its id, count as matches of each other;
+            where texts are matched, pairs of the same text too.
         chunk: Rows of the similarity matrix held at once; None for all.
         views: Weight of the self-supervised loss between two more views of each picture (SLIP).
         temperature: Of that loss.
+        momentum: The copies of the towers ("pretraining", "retrieval").
+        negatives: Where pairs that do not match are taken from: the rows of "all" processes, or of
+            the "local" one.
+        max_length: Tokens of a text at most; None for what the model's processor says.
+        prompt: Beginning of every caption, which is not learnt; None for the model's own.
+        single_answer: Weight of the answer to a question that has one alone ("vqa"): 0.2 where the
+            others had ten annotators, as published.
     """
 
-    name: Literal["info_nce", "sigmoid", "unicl", "probe"] = "info_nce"
-    label_smoothing: float = 0.0
+    name: Literal[
+        "info_nce",
+        "sigmoid",
+        "unicl",
+        "probe",
+        "pretraining",
+        "retrieval",
+        "captioning",
+        "vqa",
+        "nlvr",
+        "classification",
+    ] = "info_nce"
+    label_smoothing: float | None = None
     duplicates: bool = True
     chunk: int | None = None
     views: float = 0.0
     temperature: float = 0.1
+    momentum: MomentumConfig = field(default_factory=MomentumConfig)
+    negatives: Literal["all", "local"] = "all"
+    max_length: int | None = None
+    prompt: str | None = None
+    single_answer: float = 1.0
 
     def __post_init__(self) -> None:
         _within(self, "label_smoothing", least=0, below=1)
         _within(self, "chunk", least=1)
         _within(self, "views", least=0)
         _within(self, "temperature", above=0)
+        _within(self, "max_length", least=3)
+        _within(self, "single_answer", above=0)
+
+    @property
+    def smoothing(self) -> float:
+        """The part of the target that is spread over all."""
+        if self.label_smoothing is not None:
+            return self.label_smoothing
+        return 0.1 if self.name in WRITES else 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -257,14 +324,21 @@ class EvaluateConfig:
     Attributes:
         path: Data in any format training takes; empty measures nothing.
         split: The part of it.
-        task: "retrieval" both ways, or "zeroshot" classification.
+        task: Of dual encoders: "retrieval" both ways, or "zeroshot" classification. Who writes or
+            answers is measured by that.
         limit: At most so many pictures; None for all.
+        rerank: Put so many of the nearest in order by the match head, in retrieval; None for none.
     """
 
     path: str = ""
     split: str | None = None
     task: Literal["retrieval", "zeroshot"] = "retrieval"
     limit: int | None = None
+    rerank: int | None = None
+
+    def __post_init__(self) -> None:
+        _within(self, "limit", least=1)
+        _within(self, "rerank", least=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -274,6 +348,8 @@ class TrainConfig(LoopConfig):
     Attributes:
         model: What `seesay.load` takes, or the name of a variant.
         init: Where the weights come from; "random" takes sizes and tokenizer alone from `model`.
+        image_size: Side of the pixels, in training and of the model that is kept; None for what
+            the model has.
         data: Pictures and texts.
         objective: The loss.
         tune: Which weights move.
@@ -282,10 +358,18 @@ class TrainConfig(LoopConfig):
 
     model: str = ""
     init: Literal["pretrained", "random"] = "pretrained"
+    image_size: int | None = None
     data: DataConfig = field(default_factory=DataConfig)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     tune: TuneConfig = field(default_factory=TuneConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _within(self, "image_size", least=1)
+        size = self.data.batch_size
+        if size < 2 and self.objective.name in CONTRASTS:
+            raise ValueError(f"data.batch_size={size}: a contrast needs two pairs at least")
 
 
 def read_config(path: Path) -> TrainConfig:

@@ -111,17 +111,18 @@ def contrastive(
         steps.learn,
         train=lambda: training_mode(model.module),
         after_step=steps.clamp,
-        evaluate=_evaluation(model, evaluation, config, world, forward),
+        evaluate=evaluator(model, evaluation, config, world, forward),
         export=lambda folder, weights: export(model, folder, weights),
         rows=lambda batch: ", ".join(dataset[i].where for i in batch.rows[:20]),
-        metric=_metric(config) if evaluation is not None else "-loss",
+        metric=usual_metric(config) if evaluation is not None else "-loss",
         samples=config.data.batch_size,
         steps_per_epoch=order.steps_per_epoch,
-        close=lambda: _close(loader),
+        close=lambda: closing(loader),
     )
 
 
-def _close(loader: Loader) -> None:
+def closing(loader: Loader) -> None:
+    """Stop a loader, and say what it left out."""
     loader.close()
     if loader.skipped:
         first = "; ".join(list(loader.skipped.values())[:3])
@@ -241,7 +242,7 @@ def contrast(
         texts,
         scale,
         image_ids=ids,
-        label_smoothing=config.label_smoothing,
+        label_smoothing=config.smoothing,
         group=group,
         chunk=config.chunk,
     )
@@ -292,25 +293,30 @@ def export(model: Model, folder: Path, weights: Mapping[str, Tensor]) -> None:
     filling(model.family, model.config, model.processor, module, name=model.name)(folder)
 
 
-def _evaluation(
+def evaluator(
     model: Model, dataset: Dataset | None, config: TrainConfig, world: World, forward: Any
 ) -> Any:
+    """Return the `evaluate` of a learner whose model embeds images and texts."""
     if dataset is None:
         return None
 
     def evaluate() -> dict[str, float]:
         from seesay.evaluate import retrieval, zeroshot
 
-        measure: Any = retrieval if config.evaluate.task == "retrieval" else zeroshot
-        precision = autocast(config, world.device)
+        told, precision = config.evaluate, autocast(config, world.device)
+        limits: dict[str, Any] = {"limit": told.limit, "resamples": 0}
         with precision():
-            report = measure(model, dataset, limit=config.evaluate.limit, resamples=0)
+            if told.task == "retrieval":
+                report = retrieval(model, dataset, rerank=told.rerank, **limits)
+            else:
+                report = zeroshot(model, dataset, **limits)
         return {name: float(value) for name, value in report.metrics.items()}
 
     return lambda: whole(forward, evaluate)
 
 
-def _metric(config: TrainConfig) -> str:
+def usual_metric(config: TrainConfig) -> str:
+    """Return the figure that tells the best checkpoint."""
     return "mean_recall" if config.evaluate.task == "retrieval" else "top1"
 
 

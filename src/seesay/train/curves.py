@@ -31,16 +31,29 @@ class Curves:
     """Collects what is logged and draws it."""
 
     STEPS = ("loss", "lr", "grad_norm")
+    UNDRAWN = (
+        "step",
+        "epoch",
+        "alpha",
+        "seconds",
+        "samples_per_second",
+        "memory_mb",
+        "gpu_memory_mb",
+    )
+    """What a step logs that needs no picture."""
 
     def __init__(self) -> None:
         self.steps = {name: Series() for name in self.STEPS}
+        self.parts: dict[str, Series] = {}
         self.evaluations: dict[str, Series] = {}
 
     def add_step(self, step: int, metrics: Mapping[str, Any]) -> None:
-        """Take the loss, learning rate and gradient norm of a step, where they are given."""
-        for name, series in self.steps.items():
-            if name in metrics:
-                series.add(step, _number(metrics[name]))
+        """Take the loss, its parts, the learning rate and gradient norm of a step, where given."""
+        for name, value in metrics.items():
+            if name in self.steps:
+                self.steps[name].add(step, _number(value))
+            elif name not in self.UNDRAWN:
+                self.parts.setdefault(name, Series()).add(step, _number(value))
 
     def add_evaluation(self, step: int, metrics: Mapping[str, Any]) -> None:
         """Take every metric of an evaluation."""
@@ -89,11 +102,12 @@ class Curves:
         """Title, lines and kind of scale of every panel with something in it.
 
         Evaluation metrics share a panel where they share a scale: losses with the loss, shares
-        from 0 to 1 by the direction they are about, and the rest one by one.
+        from 0 to 1 by the direction they are about, and the rest one by one, as parts of the loss.
         """
         losses = {f"evaluation {n}": s for n, s in self.evaluations.items() if "loss" in n}
         panels = [
             ("loss", {"training": self.steps["loss"], **losses}, ""),
+            *((name.replace("_", " "), {name: part}, "") for name, part in self.parts.items()),
             ("learning rate", {"lr": self.steps["lr"]}, ""),
             ("gradient norm", {"grad_norm": self.steps["grad_norm"]}, "norm"),
         ]

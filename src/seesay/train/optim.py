@@ -78,6 +78,8 @@ def factor(step: int, steps: int, config: ScheduleConfig) -> float:
         return config.end + (1 - config.end) * 0.5 * (1 + math.cos(math.pi * done))
     if config.kind == "linear":
         return config.end + (1 - config.end) * (1 - done)
+    if config.kind == "exponential":
+        return math.exp(done * math.log(config.end))
     return 1.0
 
 

@@ -114,6 +114,8 @@ def spread(forward: nn.Module, module: nn.Module, world: World, strategy: str) -
         hooked.register_post_accumulate_grad_hook(_averaging(world))
     for block in _blocks(module):
         fully_shard(block, mesh=mesh, ignored_params=scalars)
+        if hasattr(block, "look"):  # at what a text is about, before the block itself runs
+            register_fsdp_forward_method(block, "look")
     fully_shard(forward, mesh=mesh, ignored_params=scalars)
     register_fsdp_forward_method(forward, "within")
     return forward

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from seesay.evaluate.encode import at_rest
@@ -30,15 +30,27 @@ def tower_weights(model: Model, tower: Tower) -> tuple[list[str], int]:
         InputError: The text tower cannot be run: the checkpoint came without a tokenizer.
     """
     module: Any = model.module
-    with _Watch() as watch, at_rest(model), torch.no_grad():
+    pooled: list[Tensor] = []
+
+    def pool() -> None:
         if tower == "image":
             blank = torch.zeros(1, 3, *model.processor.image.size, device=model.device)
-            pooled = module.pool_image(blank.to(model.dtype))
+            pooled.append(module.pool_image(blank.to(model.dtype)))
         else:
             ids, mask = model.processor.texts(["a"])
-            pooled = module.pool_text(ids.to(model.device), mask.to(model.device))
+            pooled.append(module.pool_text(ids.to(model.device), mask.to(model.device)))
+
+    with at_rest(model):
+        names = read_by(module, pool)
+    return names, pooled[0].shape[1]
+
+
+def read_by(module: nn.Module, function: Callable[[], Any]) -> list[str]:
+    """Return the names of the parameters and buffers that a function reads when it is called."""
+    with _Watch() as watch, torch.no_grad():
+        function()
     tensors = module.state_dict(keep_vars=True)
-    return [name for name, tensor in tensors.items() if id(tensor) in watch.read], pooled.shape[1]
+    return [name for name, tensor in tensors.items() if id(tensor) in watch.read]
 
 
 def chosen(model: Model, patterns: Iterable[str]) -> list[str]:

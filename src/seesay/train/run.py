@@ -18,13 +18,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from seesay.checkpoints.files import write_json
 from seesay.config import flat, to_dict
+from seesay.data import open_dataset, open_questions
 from seesay.data.check import check
 from seesay.errors import InputError, StorageError, UsageError
+from seesay.family import resolve
 from seesay.index.lock import WriterLock
+from seesay.train.begin import begin
 from seesay.train.config import DataConfig, TrainConfig, read_config
 from seesay.train.log import require
 from seesay.train.loop import Learner, Outcome, fit
@@ -32,11 +33,25 @@ from seesay.train.parallel import World, joined
 from seesay.train.state import STATE, Checkpoints
 
 if TYPE_CHECKING:
-    from seesay.data.record import Dataset
     from seesay.model import Model
 
 _log = logging.getLogger("seesay")
 CONFIG, RECORD = "config.json", "run.json"
+BUILDERS = {
+    "info_nce": "seesay.train.contrastive:contrastive",
+    "sigmoid": "seesay.train.contrastive:contrastive",
+    "unicl": "seesay.train.contrastive:contrastive",
+    "probe": "seesay.train.probe:probe",
+    "pretraining": "seesay.train.pretraining:pretraining",
+    "retrieval": "seesay.train.pretraining:pretraining",
+    "captioning": "seesay.train.captioning:captioning",
+    "vqa": "seesay.train.answering:answering",
+    "nlvr": "seesay.train.comparing:comparing",
+    "classification": "seesay.train.comparing:comparing",
+}
+"""Objective -> what makes a learner of it."""
+ASKS = ("vqa", "nlvr", "classification")
+"""Objectives whose data are questions."""
 HARMLESS = ("save_every", "tensorboard", "wandb", "data.workers", "strategy")
 """Settings that may change when a run is resumed: they decide nothing about its weights."""
 
@@ -71,15 +86,12 @@ def run(
         error, source = world.told(_source(config, place, resume) if world.rank == 0 else None)
         if error is not None:
             raise error
-        if config.objective.name == "probe":
-            from seesay.train.probe import probe as build
-        else:
-            from seesay.train.contrastive import contrastive as build
-        model = _model(config, world)
         dataset, evaluation = _data(config, world)
+        model = begin(config, world, _classes(config, dataset))
         if world.rank == 0:
             _same(place, source, model, dataset)
         caches = Path(os.environ.get("SEESAY_CACHE", place / "features"))
+        build = resolve(BUILDERS[config.objective.name])
         learner = build(model, dataset, config, world, caches, evaluation, quiet=quiet)
         resolved = _resolved(config, learner)
         if world.rank == 0:
@@ -154,7 +166,7 @@ def _source(
     return None, last
 
 
-def _same(folder: Path, source: Path | None, model: Model, dataset: Dataset) -> None:
+def _same(folder: Path, source: Path | None, model: Model, dataset: Any) -> None:
     """Refuse to go on with a run on other data or from other weights than it was begun with."""
     if source is None or source.parent.parent != folder.resolve():
         return
@@ -172,35 +184,22 @@ def _same(folder: Path, source: Path | None, model: Model, dataset: Dataset) -> 
             )
 
 
-def _model(config: TrainConfig, world: World) -> Model:
-    """Return the model to train, in fp32."""
-    from seesay import registry
-    from seesay.model import create, load
+def _classes(config: TrainConfig, data: Any) -> tuple[str, ...]:
+    """The answers that a classifier of pairs chooses from."""
+    if config.objective.name != "classification":
+        return ()
+    from seesay.train.comparing import answer_names
 
-    if not config.model:
-        raise UsageError("which model?", "--model NAME, or --set model=NAME")
-    if config.tune.lora and config.init == "random":
-        raise UsageError(
-            "an adapter needs a base that can be loaded again; init=random makes none",
-            "train the base first, and give its run as the model",
-        )
-    if config.init == "random" and config.model in registry.variants():
-        return create(config.model, seed=config.seed, device=world.device)
-    model = load(config.model, device=world.device, dtype="float32")
-    if config.init == "random":  # a folder lends its sizes and its tokenizer
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed)
-            model.module = model.family.build(model.config).to(world.device)
-        model.fingerprint = f"random-{model.fingerprint}-{config.seed}"
-    return model
+    return answer_names(data)
 
 
-def _data(config: TrainConfig, world: World) -> tuple[Dataset, Dataset | None]:
+def _data(config: TrainConfig, world: World) -> tuple[Any, Any]:
     """Open and check the data: what is bad about it is told before the first step."""
     told = config.data
     if not told.path:
         raise UsageError("which data?", "--data PATH, or --set data.path=PATH")
-    dataset = _open(told.path, told.split, told)
+    opened = open_questions if config.objective.name in ASKS else open_dataset
+    dataset = _open(opened, told.path, told.split, told)
     # one process looks at every picture's header, and tells the others
     error, rows = world.told(_checked(dataset, config) if world.rank == 0 else None)
     if error is not None:
@@ -211,28 +210,19 @@ def _data(config: TrainConfig, world: World) -> tuple[Dataset, Dataset | None]:
         raise InputError(f"{told.path} has no row to train on")
     if not config.evaluate.path:
         return dataset, None
-    evaluation = _open(config.evaluate.path, config.evaluate.split, told)
+    evaluation = _open(opened, config.evaluate.path, config.evaluate.split, told)
     if world.rank == 0 and (bad := check(evaluation).stopping):
         first = f"{bad[0].where}: {bad[0].what}"
         _log.warning("%s: %d rows are not measured: %s", config.evaluate.path, len(bad), first)
     return dataset, evaluation
 
 
-def _open(path: str, split: str | None, told: DataConfig) -> Dataset:
-    from seesay.data import open_dataset
-
-    return open_dataset(
-        path,
-        split=split,
-        image_column=told.image_column,
-        text_column=told.text_column,
-        label_column=told.label_column,
-        separator=told.separator,
-        root=told.root,
-    )
+def _open(opened: Any, path: str, split: str | None, told: DataConfig) -> Any:
+    columns = ("image_column", "text_column", "label_column", "separator", "root")
+    return opened(path, split=split, **{name: getattr(told, name) for name in columns})
 
 
-def _checked(dataset: Dataset, config: TrainConfig) -> tuple[InputError | None, list[int] | None]:
+def _checked(dataset: Any, config: TrainConfig) -> tuple[InputError | None, list[int] | None]:
     """Return the error to stop with, or the rows to train on, None for all."""
     findings = check(dataset)
     if config.objective.views:  # which needs no captions
@@ -246,9 +236,7 @@ def _checked(dataset: Dataset, config: TrainConfig) -> tuple[InputError | None, 
     return None, findings.good_rows()
 
 
-def _describe(
-    config: TrainConfig, folder: Path, model: Model, dataset: Dataset, steps: int
-) -> None:
+def _describe(config: TrainConfig, folder: Path, model: Model, dataset: Any, steps: int) -> None:
     """Write what runs, and what it runs on."""
     from seesay.evaluate.stamp import dataset_stamp, machine, model_stamp
     from seesay.train.freeze import trainable

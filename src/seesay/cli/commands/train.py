@@ -24,8 +24,16 @@ def complete_recipe(
     return [CompletionItem(name) for name in RECIPES if name.startswith(begun)]
 
 
+USES = {
+    "captioning": "seesay caption IMAGE",
+    "vqa": "seesay ask IMAGE 'question'",
+    "nlvr": "seesay compare FIRST SECOND 'statement'",
+    "classification": "seesay entail IMAGE 'text'",
+}
+"""What a model is good for that was trained for an objective, where it is not search."""
+
 _EPILOG = "\n\n".join(
-    ["Recipes:", "\b\n" + "\n".join(f"{name:10}{about}" for name, (_, about) in RECIPES.items())]
+    ["Recipes:", "\b\n" + "\n".join(f"{name:22} {about}" for name, (_, about) in RECIPES.items())]
 )
 
 
@@ -89,7 +97,7 @@ def train(
         print_json({**dataclasses.asdict(outcome), "out": out, "model": str(kept)})
         return
     click.echo(_summary(outcome))
-    use = f"seesay search FOLDER 'words' --model {out}"
+    use = USES.get(config.objective.name, "seesay search FOLDER 'words'") + f" --model {out}"
     if config.objective.name == "probe":
         use = f"seesay.train.probe.load_probe({out!r}).classify(images)"
     note(f"wrote {kept}; use it: {use}", quiet=quiet)

@@ -39,7 +39,7 @@ def read(path: str, options: Options, *, absolute: bool = True) -> Dataset:
     allowed = ("image_column", "text_column", "label_column", "split", "root")
     options.only("JSON lines", *allowed)
     findings: list[Finding] = []
-    objects = _listed(path) if path.lower().endswith(".json") else _lines(path, findings)
+    objects = listed(path) if path.lower().endswith(".json") else lines(path, findings)
     first = next(objects, None)
     if first is None:
         told = f": {findings[0].where}: {findings[0].what}" if findings else ""
@@ -57,7 +57,8 @@ def read(path: str, options: Options, *, absolute: bool = True) -> Dataset:
     return rows.read_rows(path, every(), columns, places, options, findings, form=FORM)
 
 
-def _lines(path: str, findings: list[Finding]) -> Iterator[tuple[str, dict[str, Any]]]:
+def lines(path: str, findings: list[Finding]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the objects of a file of JSON lines, each with where it stands."""
     name = os.path.basename(path)
     with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="\n") as file:
         for number, line in enumerate(file, 1):
@@ -76,7 +77,8 @@ def _lines(path: str, findings: list[Finding]) -> Iterator[tuple[str, dict[str, 
                 findings.append(Finding("bad-row", where, told))
 
 
-def _listed(path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def listed(path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the objects of a JSON list, each with where it stands."""
     name = os.path.basename(path)
     for number, value in enumerate(load_json(path)):
         if not isinstance(value, dict):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from seesay.data.readers import rows
@@ -16,6 +17,7 @@ from seesay.errors import InputError, StorageError
 FORM = "table"
 LOOKS_FOR = "a .csv or .tsv file with a head line (filepath and title, say)"
 SEPARATORS = ("\t", ",", ";", "|")
+KNOWN = (*rows.IMAGE, *rows.TEXT, *rows.LABEL, *rows.IMAGE_ID, "split")
 _MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 
 
@@ -34,12 +36,34 @@ def read(path: str, options: Options, *, absolute: bool = True) -> Dataset:
     allowed = ("image_column", "text_column", "label_column", "separator", "split", "root")
     options.only("a table", *allowed)
     findings: list[Finding] = []
+    with opened(path, options, findings) as (names, values):
+        columns = rows.Columns.find(path, names, options)
+        places = Places(find_root(options.root, path, ["."], None), absolute=absolute)
+        return rows.read_rows(path, values, columns, places, options, findings, form=FORM)
+
+
+@contextmanager
+def opened(
+    path: str, options: Options, findings: list[Finding], known: Iterable[str] = KNOWN
+) -> Iterator[tuple[list[str], Iterator[tuple[str, dict[str, str]]]]]:
+    """Open a table: the names of its columns, and its rows, each with where it stands.
+
+    Args:
+        path: The file.
+        options: What the user said.
+        findings: Rows of another length than the head line are told here, and left out.
+        known: Names of columns, by which the separator is recognised.
+
+    Raises:
+        InputError: Two columns have one name, or a quotation mark is never closed.
+        StorageError: It cannot be opened.
+    """
     encoding = _encoding(path, findings)
     # undecodable bytes are kept apart, so that `check` can say on which line they are
     errors = "replace" if encoding == "utf-16" else "surrogateescape"
     with open(path, encoding=encoding, errors=errors, newline="") as file:
         head = file.readline()
-        separator = options.separator or _separator(head, options)
+        separator = options.separator or _separator(head, options, known)
         file.seek(0)
         lines = csv.reader(file, delimiter=separator, strict=True)
         try:
@@ -49,10 +73,7 @@ def read(path: str, options: Options, *, absolute: bool = True) -> Dataset:
         doubled = {name for name in names if name and names.count(name) > 1}
         if doubled:
             raise InputError(f"{path}: two columns are called {' and '.join(sorted(doubled))}")
-        columns = rows.Columns.find(path, names, options)
-        places = Places(find_root(options.root, path, ["."], None), absolute=absolute)
-        values = _rows(path, lines, names, findings)
-        return rows.read_rows(path, values, columns, places, options, findings, form=FORM)
+        yield names, _rows(path, lines, names, findings)
 
 
 def _rows(
@@ -95,10 +116,9 @@ def _encoding(path: str, findings: list[Finding]) -> str:
     return "utf-8-sig"
 
 
-def _separator(head: str, options: Options) -> str:
+def _separator(head: str, options: Options, names: Iterable[str]) -> str:
     """The separator that cuts the head line into the most known names, a tab when in doubt."""
-    known = {*rows.IMAGE, *rows.TEXT, *rows.LABEL, *rows.IMAGE_ID, "split"}
-    known |= {n.lower() for n in (options.image_column, options.text_column) if n}
+    known = {*names} | {n.lower() for n in (options.image_column, options.text_column) if n}
 
     def score(separator: str) -> tuple[int, int]:
         names = next(csv.reader([head], delimiter=separator), [])

@@ -1,0 +1,319 @@
+"""Questions from rows with named columns: CSV, JSON lines, JSON lists; others become such rows."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from seesay.data.questions import Question, Questions
+from seesay.data.readers import jsonl, published, rows, table
+from seesay.data.readers.options import Options
+from seesay.data.readers.places import Places, Refused, find_root
+from seesay.data.record import Finding
+from seesay.data.shards import expand
+from seesay.errors import InputError
+from seesay.names import shown
+
+IMAGE = (*rows.IMAGE, "images", "left_image", "image1")
+SECOND = ("second_image", "right_image", "image2")
+TEXT = ("question", "statement", "hypothesis", "sentence", "sentence2", "text")
+ANSWER = ("answer", "answers", "direct_answers", "label", "gold_label")
+IMAGE_ID = (*rows.IMAGE_ID, "imageid", "flickr30k_id")
+ID = ("question_id", "questionid", "identifier", "pairid", "id")
+KIND = ("answer_type", "question_type", "kind")
+CHOICES = ("choices", "options")
+RIGHT = ("correct_choice_idx", "correct_choice", "right")
+SURE = ("question", "statement", "hypothesis")
+"""Columns that only questions have; a sentence with a label may also be a caption."""
+FOLDERS = (".", "images", "image", "..", "../images", "coco", "../coco", "coco/images",
+           "../coco/images", "vg", "../vg", "train_images", "test_images")  # fmt: skip
+"""Where pictures are looked for, from the folder of the listing."""
+
+
+def read(path: str, options: Options) -> Questions:
+    """Read one listing of questions, or several in braces.
+
+    Raises:
+        InputError: Nothing there is known.
+    """
+    files = _files(path, options)
+    if os.path.isdir(path):
+        options = replace(options, split=None)  # whose folder it is
+    findings: list[Finding] = []
+    name = os.path.basename(os.path.normpath(path))
+    try:
+        if len(files) == 1:
+            with _opened(files[0], options, findings) as (root, found):
+                return Questions(name, found, root=root, findings=findings)
+        folders = [os.path.dirname(os.path.abspath(file)) for file in files]
+        root = os.path.abspath(options.root) if options.root else os.path.commonpath(folders)
+        return Questions(name, _several(files, options, findings), root=root, findings=findings)
+    finally:
+        jsonl.forget_json()
+
+
+def recognises(path: str) -> bool:
+    """Whether it is questions that lie at a path, and surely not captions."""
+    if os.path.isdir(path):
+        parts = (".", *os.listdir(path))
+        return any(os.path.isfile(os.path.join(path, part, published.EASY)) for part in parts)
+    try:
+        file = _files(path, Options())[0]
+        if published.recognises(file):
+            return True
+        with _rows(file, Options(), []) as (names, _):
+            return any(name.lower() in SURE for name in names)
+    except (InputError, OSError):
+        return False
+
+
+def _files(path: str, options: Options) -> list[str]:
+    if "{" in path and not os.path.exists(path):
+        return expand(path)
+    if os.path.isdir(path):
+        parts = options.splits or (".",)
+        files = [os.path.join(path, part, published.EASY) for part in parts]
+        missing = [file for file in files if not os.path.isfile(file)]
+        if missing:
+            found = sorted(d for d in os.listdir(path) if
+                           os.path.isfile(os.path.join(path, d, published.EASY)))  # fmt: skip
+            hint = f"say split={' or split='.join(found)}" if found else "name the file itself"
+            raise InputError(f"there is no {missing[0]}", hint)
+        return files
+    return [path]
+
+
+def _several(files: Sequence[str], options: Options, findings: list[Finding]) -> Iterator[Question]:
+    for file in files:  # one after another: each may have hundreds of megabytes
+        with _opened(file, options, findings) as (_, found):
+            yield from found
+
+
+@contextmanager
+def _opened(
+    path: str, options: Options, findings: list[Finding]
+) -> Iterator[tuple[str, Iterator[Question]]]:
+    """Open a listing: the folder of its pictures, and its questions."""
+    with _rows(path, options, findings) as (names, values):
+        columns = Columns.find(path, names, options)
+        first = next(values, None)
+        if first is None:
+            told = f": {findings[0].where}: {findings[0].what}" if findings else ""
+            raise InputError(f"{path} has no question{told}")
+        example = next(iter(columns.images(first[1])), None)
+        root, flat = _place(path, options, example)
+
+        def every() -> Iterator[tuple[str, Mapping[str, Any]]]:
+            yield first
+            yield from values
+
+        yield (
+            root,
+            _questions(every(), columns, Places(root, absolute=True), flat, options, findings),
+        )
+
+
+@contextmanager
+def _rows(
+    path: str, options: Options, findings: list[Finding]
+) -> Iterator[tuple[Sequence[str], Iterator[tuple[str, Mapping[str, Any]]]]]:
+    """Open a listing as the names of its columns and its rows, each with where it stands."""
+    if not os.path.isfile(path):
+        raise InputError(f"there is no {path}")
+    if table.recognises(path):
+        known = (*IMAGE, *SECOND, *TEXT, *ANSWER, *ID, *KIND, *CHOICES, "split")
+        with table.opened(path, options, findings, known) as found:
+            yield found
+        return
+    if not path.lower().endswith((".json", ".jsonl", ".ndjson")):
+        raise InputError(f"{path} is no listing of questions", "a .csv, .tsv, .jsonl or .json")
+    objects = published.rows(path)
+    if objects is None:
+        lines = published.in_lines(path)
+        objects = jsonl.lines(path, findings) if lines else jsonl.listed(path)
+    objects = published.named(objects)
+    first = next(objects, None)
+
+    def every() -> Iterator[tuple[str, Mapping[str, Any]]]:
+        if first is not None:
+            yield first
+            yield from objects
+
+    yield list(first[1]) if first else [], every()
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which column is what; None for those a listing lacks."""
+
+    text: str
+    image: str | None
+    second: str | None
+    answer: str | None
+    image_id: str | None
+    id: str | None
+    kind: str | None
+    choices: str | None
+    right: str | None
+    split: str | None
+
+    @classmethod
+    def find(cls, path: str, names: Sequence[str], options: Options) -> Columns:
+        """Recognise the columns by their names, those the user gave first.
+
+        Raises:
+            InputError: There is no question, or no picture, or two columns that could be it.
+        """
+
+        def first(known: Sequence[str]) -> str | None:
+            lower = {name.lower(): name for name in names}
+            return next((lower[name] for name in known if name in lower), None)
+
+        text = rows.choose(path, names, TEXT, options.text_column, "text_column")
+        if text is None:
+            raise InputError(
+                f"{path} has no column with questions: it has {', '.join(map(repr, names[:12]))}",
+                f"call it {' or '.join(TEXT[:2])}, or name it: text_column=NAME",
+            )
+        answer = rows.choose(path, names, ANSWER, options.label_column, "label_column")
+        image = rows.choose(path, names, IMAGE, options.image_column, "image_column")
+        image_id = first(IMAGE_ID)
+        if image is None and image_id is None:
+            raise InputError(
+                f"{path} has no column with the pictures' file names: it has "
+                f"{', '.join(map(repr, names[:12]))}",
+                f"call it {' or '.join(IMAGE[:3])}, or name it: image_column=NAME",
+            )
+        split = first(("split",))
+        if options.split is not None and split is None:
+            raise InputError(
+                f"{path} has no column 'split' to choose {options.split!r} by", "leave split out"
+            )
+        return cls(
+            text=text,
+            image=image,
+            second=first(SECOND),
+            answer=answer,
+            image_id=image_id,
+            id=first(ID),
+            kind=first(KIND),
+            choices=first(CHOICES),
+            right=first(RIGHT),
+            split=split,
+        )
+
+    def images(self, values: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the names of the pictures of a row.
+
+        Raises:
+            Refused: There is none.
+        """
+        given = values.get(self.image) if self.image else values.get(self.image_id or "")
+        several = given if isinstance(given, (list, tuple)) else [given]
+        if self.second:
+            several = [*several, values.get(self.second)]
+        for name in several:
+            if not isinstance(name, (str, int)) or isinstance(name, bool):
+                kind = "nothing" if name is None else type(name).__name__
+                raise Refused(f"{self.image or self.image_id} is {kind}, not a file name")
+        names = (str(name).strip() for name in several)
+        # ids of Flickr30k, OpenImages and Visual Genome stand for files of that name
+        return tuple(n if not n or os.path.splitext(n)[1] else f"{n}.jpg" for n in names)
+
+
+def _place(path: str, options: Options, example: str | None) -> tuple[str, bool]:
+    """Return the folder of the pictures, and whether all lie right in it, whatever is listed."""
+    name = os.path.basename(example or "")
+    root = find_root(options.root, path, FOLDERS, example)
+    if example and not os.path.isfile(os.path.join(root, example)):
+        inside = os.path.dirname(example)
+        guesses = [f"{folder}/{inside}" for folder in FOLDERS] + list(FOLDERS)
+        flat = find_root(options.root, path, guesses, name)
+        if os.path.isfile(os.path.join(flat, name)):
+            return flat, True
+    return root, False
+
+
+def _questions(
+    found: Iterable[tuple[str, Mapping[str, Any]]],
+    columns: Columns,
+    places: Places,
+    flat: bool,
+    options: Options,
+    findings: list[Finding],
+) -> Iterator[Question]:
+    row, pictures = 0, 0
+    for number, (where, values) in enumerate(found):
+        part = str(values.get(columns.split or "")).strip()
+        if options.splits and columns.split and part not in options.splits:
+            continue
+        try:
+            names = columns.images(values)
+            pictures = pictures or len(names)
+            if not 0 < len(names) == pictures < 3:
+                raise Refused(f"has {len(names)} pictures, and the first question {pictures}")
+            names = tuple(os.path.basename(name) for name in names) if flat else names
+            images = tuple(places.resolve(name) for name in names)
+            choices = strings(values.get(columns.choices or ""), several=True)
+            right = _right(values.get(columns.right or ""), choices)
+        except Refused as error:
+            findings.append(Finding("bad-row", where, shown(str(error))))
+            continue
+        texts = strings(values.get(columns.text))
+        if not texts:
+            findings.append(Finding("empty-question", where, "asks nothing", row))
+        given = values.get(columns.answer) if columns.answer else None
+        answers = strings(given, several=columns.answer in ("answers", "direct_answers"))
+        if not answers and right is not None:
+            answers = (choices[right],)
+        for text in (*texts, *answers):
+            if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
+                told = f"is not UTF-8: {shown(text[:60])}"
+                findings.append(Finding("encoding", where, told, row))
+        kinds = strings(values.get(columns.kind or ""))
+        ids = strings(values.get(columns.id or ""))
+        yield Question(
+            images=images,
+            text=texts[0] if texts else "",
+            answers=answers,
+            id=ids[0] if ids else str(number),
+            kind=kinds[0] if kinds else None,
+            choices=choices,
+            where=where,
+            right=right,
+        )
+        row += 1
+
+
+def strings(value: Any, *, several: bool = False) -> tuple[str, ...]:
+    """Return the texts in a value: one, a list, or what annotators said as {"answer": text}.
+
+    Args:
+        value: As it is listed.
+        several: Whether a text stands for a list: of JSON, or with bars between its parts.
+    """
+    if several and isinstance(value, str):
+        value = value.strip()
+        try:
+            read = json.loads(value) if value.startswith("[") else value.split("|")
+        except ValueError:
+            read = [value]
+        value = read
+    given = value if isinstance(value, (list, tuple)) else [value]
+    texts = (item.get("answer") if isinstance(item, Mapping) else item for item in given)
+    return tuple(text for item in texts if item is not None and (text := str(item).strip()))
+
+
+def _right(value: Any, choices: Sequence[str]) -> int | None:
+    """Return the number of the right choice, told as a number or in words; None when it is not."""
+    text = "" if value is None else str(value).strip()
+    if not text or not choices:
+        return None
+    place = choices.index(text) if text in choices else int(text) if text.isdecimal() else -1
+    if not 0 <= place < len(choices):
+        raise Refused(f"{text!r} is none of its {len(choices)} choices")
+    return place
