@@ -50,10 +50,12 @@ class Asking:
     Attributes:
         template: What the user's text is put into, at "{}": the beginning of a caption, a question.
         options: How the answer is generated.
+        drawn: Fields of `options` that are otherwise where tokens are drawn, without beams.
     """
 
     template: str
     options: Options
+    drawn: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,9 +106,9 @@ class Family:
         prompts: "module:DICT" of how generation is asked for, task name to `Asking`; where
             checkpoints differ, "module:function" that returns it for a configuration. None for
             families that write no text.
-        begun: "module:function" (config, tensors, objective, classes) -> (config, tensors, patterns of
-            what is drawn afresh): what training for an objective begins with that was trained for
-            another. None for families whose models are trained as they are.
+        begun: "module:function" (config, tensors, objective, classes) -> (config, tensors,
+            patterns of what is drawn afresh): what training for an objective begins with that was
+            trained for another. None for families whose models are trained as they are.
         compats: Whose ways the processor can reproduce where they depart from the original's.
     """
 

@@ -80,7 +80,7 @@ class TokenEncoder(Protocol):
         ...
 
     def fuse(self, tokens: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
-        """Image tokens [B, P, D] and texts [B * n, L] that look at them to features [B * n, L, D]."""
+        """Image tokens [B, P, D] and texts [B * n, L] about them to features [B * n, L, D]."""
         ...
 
 

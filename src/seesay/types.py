@@ -55,10 +55,13 @@ class Prompt(NamedTuple):
 
     Attributes:
         pixels: [B, 3, h, w], None where `tokens` are given or nothing is looked at.
-        tokens: Image tokens [B, P, D] in place of pixels: encode once, ask often.
+        tokens: Image tokens [B, P, D] in place of pixels: encode once, ask often. The other rows
+            may be n times as many, those of an image side by side.
         ids: A text that is read [B, S], such as a question; None for models that read none.
         mask: [B, S], True where a token of `ids` counts.
         seen: [B, S], which read positions the writer attends to; None for those of `mask`.
+        read: Features [B, S, D] of `ids`, by generators that have a method `read`: read once, score
+            often.
         prefix: First ids of what is written [B * n, L], padded on the right. The n rows of an
             image stand side by side; only teacher forcing takes more than one.
         prefix_mask: [B * n, L], True where an id of `prefix` counts.
@@ -71,3 +74,4 @@ class Prompt(NamedTuple):
     mask: Tensor | None = None
     seen: Tensor | None = None
     tokens: Tensor | None = None
+    read: Tensor | None = None

@@ -125,3 +125,36 @@ def test_code_is_refused_wherever_it_stands(
     with pytest.raises(CheckpointError, match="never run"):
         read_tensors(Path("checkpoint.pth"))
     assert not Path("made").exists()
+
+
+def test_a_small_file_cannot_ask_for_much_memory(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pth"
+    torch.save({"model": WEIGHTS | {"b": torch.zeros(1).expand(10**5, 10**5)}}, path)
+    assert path.stat().st_size < 10_000
+    with pytest.raises(CheckpointError, match=r"'b' .* takes more than the whole file"):
+        read_tensors(path)
+    torch.save({"model": WEIGHTS | {"b": torch.zeros(1).expand(3)}}, path)
+    assert read_tensors(path)["b"].tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("kind", [torch.eye(3).to_sparse(), torch.empty(3, device="meta")])
+def test_tensors_that_are_no_weights_are_refused(kind: torch.Tensor, tmp_path: Path) -> None:
+    torch.save({"model": WEIGHTS | {"b": kind}}, tmp_path / "checkpoint.pth")
+    with pytest.raises(CheckpointError, match="'b' is a tensor of another kind"):
+        read_tensors(tmp_path / "checkpoint.pth")
+
+
+def test_a_file_that_asks_for_thousands_of_classes_is_refused_at_once(
+    tmp_path: Path, foreign: types.ModuleType
+) -> None:
+    """torch's reader takes the square of their number: minutes for what is a file of 100 KB."""
+    for i in range(300):
+        name = f"Node{i}"
+        made = type(name, (dict,), {"__module__": "omegaconf", "__qualname__": name})
+        setattr(foreign, name, made)
+    nodes = [getattr(foreign, f"Node{i}")() for i in range(300)]
+    torch.save({"model": WEIGHTS, "config": nodes}, tmp_path / "checkpoint.pth")
+    with pytest.raises(CheckpointError, match="300 classes"):
+        read_tensors(tmp_path / "checkpoint.pth")
+    torch.save({"model": WEIGHTS, "config": nodes[:9]}, tmp_path / "checkpoint.pth")
+    assert read_tensors(tmp_path / "checkpoint.pth").keys() == WEIGHTS.keys()

@@ -192,6 +192,8 @@ def test_entailment_and_ones_own_tables(tmp_path: Path) -> None:
     table = "image;question;answers\nphotos/cat.jpg;how many?;one|one|two\n"
     (asked,) = open_questions(write(tmp_path / "a.csv", table))
     assert asked.answers == ("one", "one", "two")
+    capital = table.replace("answers", "Answers")
+    assert open_questions(write(tmp_path / "A.csv", capital))[0].answers == asked.answers
     listed = 'image,question,answers\nphotos/cat.jpg,what?,"[""a, b"", ""c""]"\n'
     assert open_questions(write(tmp_path / "b.csv", listed))[0].answers == ("a, b", "c")
     single = "image,question,answer\nphotos/cat.jpg,which?,a|b\n"

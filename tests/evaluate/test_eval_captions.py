@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from tablemodel import dataset
 
 import seesay
@@ -79,6 +80,23 @@ def test_what_a_model_writes_is_what_it_writes_alone(
     assert again.metrics == report.metrics
     report.save(tmp_path / "report")
     assert "CIDEr-D" in (tmp_path / "report" / "report.html").read_text("utf-8")
+
+
+def test_pictures_of_one_name_in_two_folders_keep_their_captions(
+    model: Model, tmp_path: Path
+) -> None:
+    for folder, colour in (("a", "red"), ("b", "blue")):
+        (tmp_path / folder).mkdir()
+        Image.new("RGB", (24, 24), colour).save(tmp_path / folder / "1.png")
+    listing = tmp_path / "data.csv"
+    listing.write_text("image,caption\na/1.png,it is red\nb/1.png,it is blue\n")
+    data, out = open_dataset(listing), tmp_path / "said.json"
+    report = captioning(model, data, options={"max_length": 12}, save=out, resamples=0)
+    told = read_predictions(out)
+    assert set(told.said) == {"1.png", "b/1.png"}
+    alone = model.caption([record.image for record in data], max_length=12)  # type: ignore[arg-type]
+    assert list(told.said.values()) == [output.text for output in alone]
+    assert captioning(None, data, predictions=told, resamples=0).metrics == report.metrics
 
 
 def test_sampling_follows_the_seed(model: Model, data: Dataset, tmp_path: Path) -> None:

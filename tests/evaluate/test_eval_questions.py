@@ -86,6 +86,32 @@ def test_the_measure_follows_the_data(pictures: list[str]) -> None:
     assert chosen.metrics["accuracy"] == 0.5
 
 
+def test_a_right_answer_reaches_one_however_few_were_asked(pictures: list[str]) -> None:
+    for annotators, measure in ((2, "exact"), (3, "exact"), (4, "vqa")):
+        answers = ["red"] * annotators
+        rows = [(pictures[i : i + 1], "what color is it?", answers, None) for i in (0, 1)]
+        given = said(q1="red", q2="red")
+        report = answering(None, asked(*rows), predictions=given, resamples=0)
+        assert report.settings["measure"] == measure
+        assert report.metrics["accuracy"] == 1
+
+
+def test_questions_of_one_number_are_not_scored_by_predictions(
+    model: Model, pictures: list[str], tmp_path: Path
+) -> None:
+    rows = [Question((pictures[i],), "what?", ("dog",), "7", where=f"asked:{i}") for i in (0, 1)]
+    with pytest.raises(InputError, match="asked:0 and asked:1 are both number 7"):
+        answering(None, Questions("asked", rows), predictions=said(q7="dog"))
+    with pytest.raises(InputError, match="both number 7"):
+        answering(model, Questions("asked", rows), save=tmp_path / "said.json")
+    verdicts = [
+        Question((pictures[0], pictures[i]), "both", ("True",), "7", where=f"nlvr:{i}")
+        for i in (1, 2)
+    ]
+    with pytest.raises(InputError, match="nlvr:1 and nlvr:2 are both number 7"):
+        comparing(None, Questions("nlvr", verdicts), predictions=said(q7="True"))
+
+
 @pytest.fixture(scope="module")
 def model() -> Model:
     return seesay.create("blip-tiny-vqa", seed=0)

@@ -7,7 +7,7 @@ import torch
 
 from generation.toy import ENDS, VOCAB, Toy, prompt, row, slow_beams, slow_greedy
 from seesay.errors import UsageError
-from seesay.generation import Options, Written, decode
+from seesay.generation import Options, Written, decode, rank, stream
 from seesay.generation.sampling import remaining
 from seesay.types import Prompt
 
@@ -273,3 +273,12 @@ def test_numbers_gone_wrong_are_no_text(options: Options) -> None:
 
     with pytest.raises(UsageError, match="not numbers"):
         decode(Overflown(), prompt(2), options, end_ids=ENDS)
+
+
+def test_of_no_images_there_is_nothing_to_write() -> None:
+    none = prompt(1)
+    none = none._replace(**{k: v[:0] for k, v in none._asdict().items() if v is not None})
+    for how in ({}, {"num_beams": 3, "max_length": 9}, {"do_sample": True, "seed": 1}):
+        assert decode(Toy(), none, Options(**how), end_ids=ENDS) == []
+        assert list(stream(Toy(), none, Options(**how), end_ids=ENDS)) == []
+    assert rank(Toy(), none, [[9, 3], [10]], top=1).total.shape == (0, 1)

@@ -80,6 +80,10 @@ def test_a_user_changes_the_options_of_a_family() -> None:
     # who samples wants no beams
     assert family.changed(do_sample=True, top_p=0.9).num_beams == 1
     assert family.changed(do_sample=True, num_beams=2).num_beams == 2
+    # a list is what JSON has
+    listed = family.changed(stop=["."], suppressed_ids=[1, 2])
+    assert listed == family.changed(stop=(".",), suppressed_ids=(1, 2))
+    assert hash(listed) == hash(listed.changed())
 
 
 def test_settings_without_effect_and_unknown_ones_are_refused() -> None:

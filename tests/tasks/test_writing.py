@@ -14,6 +14,7 @@ from seesay.model import Model
 from seesay.tasks import answer, caption
 from seesay.tasks.answer import AnswerInput
 from seesay.tasks.caption import CaptionInput
+from seesay.tasks.writing import asked
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +77,22 @@ def test_options_that_cannot_be_are_refused(
         captioner.caption(picture(), **options)
 
 
+def test_lengths_that_there_are_no_positions_for_are_refused(
+    captioner: Model, answerer: Model
+) -> None:
+    """The tiny ones have 48; four are taken by the start and "a picture of"."""
+    with pytest.raises(UsageError, match="a text of 50 tokens, 4 of them given"):
+        captioner.caption(picture(), max_length=50)
+    with pytest.raises(UsageError, match="a text of 64 tokens, 61 of them given") as caught:
+        captioner.caption(picture(), "a " * 60, max_new_tokens=3)
+    assert "fewer words" in str(caught.value.hint)
+    with pytest.raises(UsageError, match="more than the model's 48"):
+        answerer.answer(picture(), "what?", max_new_tokens=49)
+    # the last token is written, and never read
+    [longest] = captioner.caption(picture(), max_length=49, min_length=49, num_beams=1)
+    assert len(longest.captions[0].logprobs) == 45
+
+
 def test_requests_with_other_options_are_served_together(captioner: Model) -> None:
     options: list[dict[str, Any]] = [{}, {"num_beams": 1}, {}, {"max_new_tokens": 3}]
     requests = [
@@ -91,7 +108,7 @@ def test_requests_with_other_options_are_served_together(captioner: Model) -> No
 
 
 def test_an_image_with_many_questions_is_encoded_once(
-    answerer: Model, monkeypatch: pytest.MonkeyPatch
+    answerer: Model, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     sizes = counted(answerer, monkeypatch)
     first, second = picture(seed=1), picture(seed=2)
@@ -99,6 +116,11 @@ def test_an_image_with_many_questions_is_encoded_once(
     images = [first, first, first, second, second]
     found = answerer.answer(images, asked, num_beams=1, batch_size=2)
     assert sizes == [2]
+    for i, image in enumerate((first, second)):
+        image.save(tmp_path / f"{i}.png")
+    paths = [tmp_path / f"{i}.png" for i in (0, 0, 0, 1, 1)]  # equal, and not the same object
+    answerer.answer(paths, asked, num_beams=1, batch_size=2)
+    assert sizes == [2, 2]
     for image, question, one in zip(images, asked, found, strict=True):
         [alone] = answerer.answer(image, question, num_beams=1)
         assert one.answer == alone.answer
@@ -193,3 +215,18 @@ def test_what_people_read_is_the_text(captioner: Model, answerer: Model) -> None
     assert found.show() == " | ".join(text.text for text in found.captions)
     [chosen] = answerer.rank(picture(), "what?", ["yes", "no", "1", "2"])
     assert chosen.show().count("|") == 2
+
+
+def test_drawing_is_as_published_unless_told_otherwise() -> None:
+    model = build("blip-tiny-captioning")
+    drawn = asked(model, "caption", {"do_sample": True})[1]
+    assert (drawn.top_p, drawn.repetition_penalty, drawn.num_beams) == (0.9, 1.1, 1)
+    assert asked(model, "caption", {"do_sample": True, "top_p": 0.5})[1].top_p == 0.5
+    assert asked(model, "caption", {"do_sample": True, "num_beams": 2})[1].top_p == 1.0
+    assert asked(model, "caption", {})[1].repetition_penalty == 1.0
+
+
+def test_nothing_asked_is_nothing_answered() -> None:
+    assert build("blip-tiny-vqa").answer([], []) == []
+    with pytest.raises(UsageError, match="prompt is list"):
+        build("blip-tiny-captioning").caption([], prompt=["a"])  # type: ignore[arg-type]

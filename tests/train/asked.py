@@ -8,7 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 import seesay
+from seesay.model import Model
+from seesay.processing.wordpiece import ADDED, SPECIAL
 from seesay.train.config import (
     DataConfig,
     ObjectiveConfig,
@@ -17,6 +21,10 @@ from seesay.train.config import (
     TrainConfig,
 )
 from train import made
+
+TOLD = "a picture of on the left right which side what colour is it do you think has . ? ,"
+WORDS = {*made.COLOURS, *TOLD.split()}
+"""What the model below knows."""
 
 
 def questions(folder: Path, pick: Sequence[int] = range(14)) -> Path:
@@ -58,12 +66,25 @@ def entailments(folder: Path, count: int = 14) -> Path:
 
 
 def steady(kind: str, folder: Path) -> Path:
-    """Write a tiny model without dropout: every process would draw its own."""
-    model = seesay.create(f"blip-tiny-{kind}", seed=2)
-    text = dataclasses.replace(model.config.text, dropout=0.0)
-    model.config = dataclasses.replace(model.config, text=text)
-    model.save(folder)
-    return folder
+    """Write a tiny model without dropout, which every process would draw for itself.
+
+    It knows few words: what a step costs is otherwise the published vocabulary.
+    """
+    vocabulary = [*SPECIAL, *sorted(WORDS), *ADDED]
+    created = seesay.create(f"blip-tiny-{kind}")
+    text = dataclasses.replace(created.config.text, dropout=0.0, vocab_size=len(vocabulary))
+    config = dataclasses.replace(created.config, text=text)
+    family, settings = created.family, created.processor.settings()
+    folder.mkdir(parents=True)
+    (folder / "vocab.txt").write_text("\n".join(vocabulary))
+    processor = family.make_processor(
+        config, settings | {"start_id": vocabulary.index(ADDED[0])}, folder
+    )
+    torch.manual_seed(2)
+    module = family.build(config)
+    model = Model(module, processor, family, config, name="steady", fingerprint="random")
+    model.save(folder / "model")
+    return folder / "model"
 
 
 def config(path: Path, objective: str, /, **changed: object) -> TrainConfig:

@@ -52,16 +52,17 @@ def test_the_loss_and_its_gradient_are_those_of_the_definition(data: Path, base:
     ours = gradients(model.module)
     # one question and one answer at a time, unpadded: sum of weight * -sum(target * log p)
     total = torch.zeros((), dtype=torch.float64)
-    tokens = model.processor.tokenizer.ids
+    tokens, start = model.processor.tokenizer, model.processor.dec_id
+    width = tokens.size
     for i, row in enumerate(batch.rows):
         question = questions[row]
         read = model.processor.prompts("answer", [question.text])
         for answer, weight in weighted(question.answers).items():
-            ids = torch.tensor([[30522, *tokens([answer])[0], 102]])
+            ids = torch.tensor([[start, *tokens.ids([answer])[0], tokens.sep_id]])
             prompt = Prompt(pixels[i : i + 1], ids, ids > 0, read.ids, read.mask)
             chances = model.module(prompt)[0].log_softmax(-1)
             for place in range(1, ids.shape[1]):
-                target = torch.full((30524,), 0.1 / 30524, dtype=torch.float64)
+                target = torch.full((width,), 0.1 / width, dtype=torch.float64)
                 target[ids[0, place]] += 0.9
                 total = total - weight * (target * chances[place - 1]).sum()
     total = total / len(batch.rows)

@@ -181,6 +181,7 @@ def test_a_frozen_tower_stays_and_half_precision_learns(data: Path, tmp_path: Pa
         (["objective.chunk=2"], "objective.chunk=2"),
         (["objective.views=1"], "objective.views=1"),
         (["tune.cache=image"], "tune.cache"),
+        (["objective.prompt=a sketch of"], "learns whole captions"),
         (["data.batch_size=1"], "another pair"),
         (["model=clip-tiny"], "does not both embed and match"),
         (["model=blip-tiny-captioning"], "blip-tiny-captioning"),

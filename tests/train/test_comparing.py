@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 import seesay
-from seesay.config import to_dict
+from seesay.config import override, to_dict
 from seesay.data import open_questions
 from seesay.errors import UsageError
 from seesay.train.begin import converted, resized
@@ -60,9 +60,9 @@ def test_a_swapped_pair_keeps_its_truth_and_half_of_them_are(data: Path) -> None
 
 def test_the_loss_and_its_gradient_are_those_of_the_definition(data: Path, tmp_path: Path) -> None:
     questions = open_questions(data)
-    found = []
+    found, base = [], asked.steady("nlvr", tmp_path / "base")
     for size in (None, 3):
-        model = seesay.load(asked.steady("nlvr", tmp_path / "base"), dtype="float32")
+        model = seesay.load(base, dtype="float32")
         model.module.double()
         parts = DataConfig(path=str(data), batch_size=7, workers=0, micro_batch=size)
         config = asked.config(data, "nlvr", data=parts)
@@ -123,6 +123,13 @@ def test_data_of_another_kind_is_refused(
         run(asked.config(listing, objective), tmp_path / "run", quiet=True, device="cpu")
 
 
+@pytest.mark.parametrize("setting", ["objective.prompt=a sketch of", "data.bucket=true"])
+def test_what_means_nothing_to_questions_is_refused(tmp_path: Path, setting: str) -> None:
+    config = asked.config(asked.questions(tmp_path / "pictures"), "vqa")
+    with pytest.raises(UsageError, match="means nothing for 'vqa'"):
+        run(override(config, [setting]), tmp_path / "run", quiet=True, device="cpu")
+
+
 def test_what_was_pretrained_is_begun_with() -> None:
     """Each kind computes with the pre-trained weights what the pre-trained model computes."""
     whole = seesay.create("blip-tiny", seed=5)
@@ -165,6 +172,9 @@ def test_what_begins_as_it_is_stays_itself_and_what_has_no_beginning_is_said() -
     assert converted(writer, "info_nce") is writer
     clip = seesay.create("clip-tiny")
     assert converted(clip, "captioning") is clip
+    # who chooses from three classes can go on with data that has two of them
+    chooser = converted(seesay.create("blip-tiny"), "classification", classes=ENTAILMENT)
+    assert converted(chooser, "classification", classes=ENTAILMENT[1:]) is chooser
     with pytest.raises(UsageError, match="has no beginning for vqa"):
         converted(writer, "vqa")
 

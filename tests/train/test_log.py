@@ -326,3 +326,14 @@ def test_other_processes_keep_no_log(tmp_path: Path) -> None:
 )
 def test_durations_are_said_as_people_do(seconds: float, said: str) -> None:
     assert duration(seconds) == said
+
+
+@pytest.mark.parametrize("norms", [(4.5, 0.0, 0.0), (0.0, 0.0), (1.0, math.nan, 0.0)])
+def test_steps_that_learnt_nothing_are_drawn_without_a_word(
+    tmp_path: Path, norms: tuple[float, ...], recwarn: pytest.WarningsRecorder
+) -> None:
+    curves = Curves()
+    for step, norm in enumerate(norms, 1):
+        curves.add_step(step, {"loss": norm, "lr": 1e-6, "grad_norm": norm})
+    draw(curves, tmp_path / "curves.png")
+    assert not [str(warning.message) for warning in recwarn]

@@ -25,8 +25,9 @@ def test_vectors_are_not_decayed_and_frozen_parameters_are_left_out() -> None:
     assert [p.ndim for p in matrices["params"]] == [2]
     assert {p.ndim for p in vectors["params"]} == {0, 1}
     assert (matrices["weight_decay"], vectors["weight_decay"]) == (0.3, 0.0)
-    (everything,) = adamw(model, OptimConfig(weight_decay=0.3, decay_vectors=True)).param_groups
-    assert everything["weight_decay"] == 0.3
+    groups = adamw(model, OptimConfig(weight_decay=0.3, decay_vectors=True)).param_groups
+    decay = {p.ndim: group["weight_decay"] for group in groups for p in group["params"]}
+    assert decay == {0: 0.0, 1: 0.3, 2: 0.3}
 
 
 def test_layer_decay_reaches_the_optimiser() -> None:

@@ -11,6 +11,7 @@ import json
 import os
 import pickle
 import re
+import threading
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -29,6 +30,9 @@ from seesay.errors import CheckpointError
 
 PICKLES = (".pt", ".pth", ".bin", ".ckpt")
 SUFFIXES = (".safetensors", *PICKLES)
+
+_reading = threading.Lock()
+"""Held while a pickle is read: what torch's reader lets through is said for all threads."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +170,7 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
     if zipped:
         _verify_zip(path)
     try:
-        with torch.serialization.safe_globals(stand_ins(path)):
+        with _reading, torch.serialization.safe_globals(stand_ins(path)):
             data = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except pickle.UnpicklingError as error:
         asked = re.search(r"GLOBAL ([\w.]+)", str(error))
@@ -190,12 +194,20 @@ def _state_dict(path: Path, data: Any) -> dict[str, Tensor]:
             data = data[key]
     if not isinstance(data, Mapping) or not data:
         raise CheckpointError(f"{path} holds {type(data).__name__}, not a state dict")
-    tensors = {}
+    tensors, most = {}, path.stat().st_size
     for name, value in data.items():
         if isinstance(value, (int, float)) and isinstance(name, str):
             value = torch.tensor(value)
         if not isinstance(name, str) or not isinstance(value, Tensor):
             raise CheckpointError(f"{path}: {name!r} is {type(value).__name__}, not a tensor")
+        if value.layout != torch.strided or value.is_meta:
+            raise CheckpointError(f"{path}: {name!r} is a tensor of another kind than weights are")
+        # one number may stand for many, and memory that was never written for any
+        if value.element_size() * value.numel() > most:
+            raise CheckpointError(
+                f"{path}: {name!r} of shape {list(value.shape)} takes more than the whole file",
+                "fetch it again",
+            )
         tensors[name] = value
     if all(name.startswith("module.") for name in tensors):  # saved from a parallel wrapper
         tensors = {name.removeprefix("module."): value for name, value in tensors.items()}

@@ -13,6 +13,7 @@ import zipfile
 from collections import OrderedDict
 from collections.abc import Iterable
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -42,6 +43,9 @@ class _Scalar:
 
 _OLD = (*_HARMLESS, "yacs.config.CfgNode")
 """What has a stand-in in files older than torch 1.6, which do not tell what they ask for."""
+_MOST = 256
+"""How many classes a file may ask for: torch's reader takes the square of it, and files of training
+ask for a few."""
 _SCALARS = ("numpy.dtype", "numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
 
 
@@ -49,12 +53,15 @@ def stand_ins(path: Path) -> list[Any]:
     """Return stand-ins for the classes a file asks for, for `torch.serialization.safe_globals`.
 
     Raises:
-        UnpicklingError: The file is not written as torch writes.
+        UnpicklingError: The file is not written as torch writes, or asks for more classes than any.
     """
     asked: Iterable[str] = _OLD
     if zipfile.is_zipfile(path):
         asked = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    return [(_stand_in(name), name) for name in asked if _may_be_ignored(name)]
+    names = list(asked)
+    if len(names) > _MOST:
+        raise UnpicklingError(f"{len(names)} classes")
+    return [(_stand_in(name), name) for name in names if _may_be_ignored(name)]
 
 
 def _may_be_ignored(name: str) -> bool:

@@ -77,7 +77,8 @@ def capfilt(
         seed: Of the draws, which depend on it and on the number of the picture alone.
         batch_size: How many pictures go through the models together.
         progress: Called with how many further pictures are done, and how many of them were skipped.
-        **options: Fields of `seesay.generation.Options`; the others are those of `NUCLEUS`.
+        **options: Fields of `seesay.generation.Options`; tokens are drawn, as the
+            captioner's family draws them, unless they say otherwise.
 
     Raises:
         UsageError: A model cannot do its part, or `out` was begun with other data or settings.

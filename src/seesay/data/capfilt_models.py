@@ -19,10 +19,6 @@ from seesay.tasks.writing import asked, prompt_of
 if TYPE_CHECKING:
     from seesay.model import Model
 
-NUCLEUS = {"do_sample": True, "top_p": 0.9, "repetition_penalty": 1.1}
-"""How captions are drawn unless told otherwise: the nucleus of the paper, and the penalty that
-BLIP's code always takes with it."""
-
 
 class Captioner:
     """Writes captions.
@@ -30,7 +26,8 @@ class Captioner:
     Args:
         model: A generator that can be asked for captions.
         prompt: How captions begin; None for what the model was trained with.
-        options: Fields of `seesay.generation.Options` that depart from `NUCLEUS`.
+        options: Fields of `seesay.generation.Options`; tokens are drawn, as the family draws them,
+            unless they say otherwise.
         candidates: How many captions for each picture.
         seed: Of the draws.
 
@@ -48,7 +45,7 @@ class Captioner:
     ) -> None:
         if not isinstance(model.module, Generator) or "caption" not in model.tasks():
             raise UsageError(f"{model.name} writes no captions", "name another captioner")
-        drawn = {**NUCLEUS, "seed": seed} if options.get("do_sample", True) else {}
+        drawn = {"do_sample": True, "seed": seed} if options.get("do_sample", True) else {}
         told = {**drawn, **options, "num_return_sequences": candidates}
         template, self.options = asked(model, "caption", told)
         self.model = model

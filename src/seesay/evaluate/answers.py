@@ -20,7 +20,12 @@ from seesay.evaluate.captioned import draw
 from seesay.evaluate.captions import writing
 from seesay.evaluate.encode import Progress, Silent, at_rest, source
 from seesay.evaluate.extremes import BEST, WORST
-from seesay.evaluate.predictions import Predictions, check_target, write_predictions
+from seesay.evaluate.predictions import (
+    Predictions,
+    check_numbers,
+    check_target,
+    write_predictions,
+)
 from seesay.evaluate.ranking import Floats, Ints
 from seesay.evaluate.report import Evaluation, Example, Report, Table
 from seesay.evaluate.text.accuracy import (
@@ -38,8 +43,17 @@ Mode = Literal["generate", "rank", "choices"]
 Measure = Literal["vqa", "direct", "exact", "choice"]
 Measured = Callable[[str, Sequence[str]], float]
 
+ANNOTATORS = 4
+"""How many have to be asked so that with one left out, a third for each can be a whole."""
+
+
+def _by_annotators(answer: str, said: Sequence[str]) -> float:
+    """The official accuracy; the exact one where too few were asked for it, as in Visual Genome."""
+    return (vqa_accuracy if len(said) >= ANNOTATORS else exact_accuracy)(answer, said)
+
+
 MEASURES: dict[str, Measured] = {
-    "vqa": vqa_accuracy,
+    "vqa": _by_annotators,
     "direct": direct_accuracy,
     "exact": exact_accuracy,
     "choice": lambda answer, said: float(answer in said),
@@ -88,8 +102,8 @@ def answering(
         measure: "vqa": a third for each annotator who said it, normalised, leaving one out;
             "direct": the same for A-OKVQA, as it stands and leaving none out; "exact": any
             annotator's answer, normalised; "choice": the right one of the choices. When None,
-            "choice" for choices, "exact" where nobody was asked twice, "direct" where there are
-            choices too, else "vqa".
+            "choice" for choices; "direct" where several were asked and there are choices too;
+            "vqa" where four were asked, for fewer cannot make a whole; else "exact".
         controls: Ask again with the pictures exchanged.
         predictions: Answers to score, in place of a model's.
         save: Write the answers into this file, as VQA's results.
@@ -128,6 +142,9 @@ def answering(
             f"{questions.name} has no answers to compare with",
             "name a file for the answers, or give the file with annotations",
         )
+
+    if save is not None or model is None:
+        check_numbers(questions, (row for rows in pictures for row in rows))
 
     def said(shown: Mapping[int, int] | None = None) -> dict[int, str]:
         if model is None:
@@ -199,9 +216,10 @@ def _measure(questions: Questions, mode: str, measure: Measure | None) -> Measur
         return measure
     if mode == "choices":
         return "choice"
-    if all(len(questions.answers(i)) < 2 for i in range(len(questions))):
-        return "exact"
-    return "direct" if any(question.choices for question in questions) else "vqa"
+    most = max((len(questions.answers(i)) for i in range(len(questions))), default=0)
+    if most > 1 and any(question.choices for question in questions):
+        return "direct"
+    return "vqa" if most >= ANNOTATORS else "exact"
 
 
 def _right(question: Question, measure: str) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seesay.errors import InputError
+from seesay.errors import InputError, UsageError
 from seesay.evaluate.asking import ask, elsewhere
 from seesay.evaluate.binary import Bools
 from seesay.evaluate.bootstrap import Statistic
@@ -95,7 +95,14 @@ def caption_scores(
     Args:
         captions: One for each picture.
         references: What people wrote of each, at least one.
+
+    Raises:
+        UsageError: There are not as many of both, or a picture has no reference.
     """
+    if len(captions) != len(references):
+        raise UsageError(f"{len(captions)} captions for {len(references)} pictures' references")
+    if not all(references):
+        raise UsageError(f"picture {[bool(r) for r in references].index(False)} has no reference")
     scored = _scored(captions, references)
     return scored.statistic(np.ones(len(captions), np.int64))
 
@@ -155,9 +162,7 @@ def captioning(
     else:
         said = _read(predictions, dataset, first, run)
     if save is not None:
-        records = ((dataset[row], text) for row, text in said.items())
-        told = {number_of_picture(r.image_id, _file(r.image)): text for r, text in records}
-        write_predictions(save, told, ("image_id", "caption"))
+        write_predictions(save, _by_picture(dataset, said), ("image_id", "caption"))
     kept = [rows for rows in drawn if rows[0] in said]
     captions = [said[rows[0]] for rows in kept]
     references = [[text for row in rows for text in dataset[row].texts] for rows in kept]
@@ -250,6 +255,17 @@ def _read(
             f"{len(rows)} pictures of {dataset.name}"
         )
     return found
+
+
+def _by_picture(dataset: Dataset, said: Mapping[int, str]) -> dict[str, str]:
+    """What is said of each picture, by what a result file calls it."""
+    told: dict[str, str] = {}
+    for row, text in said.items():
+        record = dataset[row]
+        name = number_of_picture(record.image_id, _file(record.image))
+        # of pictures in several folders with one name, the later ones go by their whole id
+        told[record.image_id if name in told else name] = text
+    return told
 
 
 def _file(image: Any) -> str:

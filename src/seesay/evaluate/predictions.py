@@ -11,10 +11,13 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from seesay.errors import InputError, UsageError
 from seesay.index.publish import replace, storing
+
+if TYPE_CHECKING:
+    from seesay.data.questions import Questions
 
 IDS = ("image_id", "question_id", "questionId", "identifier", "id")
 SAID = ("caption", "answer", "prediction", "direct_answer", "multiple_choice")
@@ -119,6 +122,23 @@ def check_target(path: str | os.PathLike[str] | None) -> None:
     """
     if path is not None and (Path(path).is_dir() or not Path(path).absolute().parent.is_dir()):
         raise UsageError(f"predictions cannot be written to {path}", "name a file in a folder")
+
+
+def check_numbers(questions: Questions, rows: Iterable[int]) -> None:
+    """Refuse questions that a result file, which goes by their numbers, could not tell apart.
+
+    Raises:
+        InputError: Two have the same number.
+    """
+    seen: dict[str, int] = {}
+    for row in rows:
+        number = questions[row].id
+        first = seen.setdefault(number, row)
+        if first != row:
+            raise InputError(
+                f"{questions[first].where} and {questions[row].where} are both number {number}",
+                "predictions go by it: a column question_id tells them apart",
+            )
 
 
 def names_of_picture(image_id: str, file: str) -> tuple[str, ...]:

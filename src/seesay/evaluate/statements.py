@@ -22,7 +22,12 @@ from seesay.evaluate.captioned import draw
 from seesay.evaluate.encode import Progress, Silent, at_rest, source
 from seesay.evaluate.extremes import BEST, WORST
 from seesay.evaluate.pair_matching import NO, YES
-from seesay.evaluate.predictions import Predictions, check_target, write_predictions
+from seesay.evaluate.predictions import (
+    Predictions,
+    check_numbers,
+    check_target,
+    write_predictions,
+)
 from seesay.evaluate.ranking import Floats, Ints
 from seesay.evaluate.report import Evaluation, Example, Report
 
@@ -88,6 +93,9 @@ def comparing(
             truth[row] = verdict
     if not truth:
         raise InputError(f"{questions.name} does not say which of its statements are true")
+
+    if save is not None or model is None:
+        check_numbers(questions, truth)
 
     def judged(shown: Mapping[int, int] | None = None) -> dict[int, bool]:
         if model is None:

@@ -50,6 +50,8 @@ def decode(
     Raises:
         UsageError: Options, prompt and vocabulary do not fit together, or logits are nan.
     """
+    if not len(batch.prefix):
+        return []
     run = _begin(module, batch, options, end_ids, text, rules, keys)
     if options.num_beams > 1:
         return _searched(module, run, options)
@@ -78,6 +80,8 @@ def stream(
     Raises:
         UsageError: As `decode` does, when the first piece is asked for.
     """
+    if not len(batch.prefix):
+        return
     run = _begin(module, batch, options, end_ids, text, rules, keys)
     if options.num_beams > 1:
         for image, texts in enumerate(_searched(module, run, options)):

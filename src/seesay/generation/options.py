@@ -161,6 +161,8 @@ class Options:
             forgotten["min_new_tokens"] = None
         if settings.get("do_sample") and "num_beams" not in settings:
             forgotten |= {"num_beams": 1, "num_beam_groups": 1, "diversity_penalty": 0.0}
+        # JSON has lists alone
+        settings = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
         try:
             made = dataclasses.replace(self, **{**forgotten, **settings})
         except ValueError as error:

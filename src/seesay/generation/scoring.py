@@ -126,6 +126,9 @@ def rank(
     batch = _encoded(module, batch)
     images, device = len(batch.prefix), batch.prefix.device
     index = torch.arange(len(candidates), device=device).expand(images, -1)
+    if not images:
+        index = index[:, :top]
+        return Ranked(index, torch.zeros(index.shape, device=device))
     if top is not None and top < len(candidates):
         heads = torch.tensor([candidate[0] for candidate in candidates], device=device)
         index = first_logprobs(module, batch)[:, heads].topk(top)[1]
@@ -152,11 +155,11 @@ def _totals(
 
 
 def _encoded(module: Generator, batch: Prompt) -> Prompt:
-    """Return the prompt with image tokens in place of pixels where the module can encode them."""
-    encode = getattr(module, "encode_image", None)
-    if encode is None or batch.pixels is None:
-        return batch
-    return batch._replace(pixels=None, tokens=encode(batch.pixels))
+    """Return the prompt with what the module can do once done: images encoded, questions read."""
+    encode, read = (getattr(module, name, None) for name in ("encode_image", "read"))
+    if encode is not None and batch.pixels is not None:
+        batch = batch._replace(pixels=None, tokens=encode(batch.pixels))
+    return batch if read is None else batch._replace(read=read(batch))
 
 
 def _continued(

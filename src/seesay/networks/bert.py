@@ -127,6 +127,9 @@ class Bert(nn.Module):
         Returns:
             The features [B, D] of each prefix's last token, and what is remembered.
         """
+        if source is not None and len(source) < len(ids):
+            # several texts of one image, of which some may be done before others
+            source = source.repeat_interleave(len(ids) // len(source), 0)
         reads = [] if source is None else [layer.look(source) for layer in self.layers]  # type: ignore[operator]
         looked = None if source_mask is None else padding(source_mask)
         cache = Cache(mask, len(self.layers), reads, looked)

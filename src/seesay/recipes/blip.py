@@ -24,7 +24,8 @@ def pretrain() -> TrainConfig:
     Paper: arXiv 2201.12086, sections 3.2 and 4.1.
     Reference: salesforce/BLIP, configs/pretrain.yaml and pretrain.py; 75 pairs on each of 8 GPUs.
     Differs: from random weights, where the reference takes a DeiT and a BERT; the rate falls every
-        step, by 0.9 in an epoch, and not at each epoch's end.
+        step, by 0.9 in an epoch, and not at each epoch's end; repeats of a picture or a text are
+        matches; the temperature is learnt by its logarithm, and does not decay.
     """
     return TrainConfig(
         model="blip-base",
@@ -35,7 +36,7 @@ def pretrain() -> TrainConfig:
             kind="exponential", warmup=3000, start=1e-6 / 3e-4, end=round(0.9**20, 4)
         ),
         data=DataConfig(batch_size=600, augment="blip_pretrain"),
-        objective=ObjectiveConfig(name="pretraining", max_length=30),
+        objective=ObjectiveConfig(name="pretraining", max_length=30, negatives="local"),
     )
 
 

@@ -83,8 +83,9 @@ def florence() -> TrainConfig:
 
     Paper: arXiv 2111.11432, section 2.1 and 2.2.
     Differs: the towers are UniCL's largest released ones, for Florence's own never were; AdamW
-        decays all parameters, as there. The learning rate is UniCL's: the paper tells none. Pairs
-        without a label are each alone here; there, equal descriptions share one.
+        decays all parameters, as there, but the logit scale. The learning rate is UniCL's: the
+        paper tells none. Pairs without a label are each alone here; there, equal descriptions share
+        one.
     """
     return TrainConfig(
         model="unicl-swin-b",

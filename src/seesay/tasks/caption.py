@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from seesay.errors import InputError, all_or_raise
+from seesay.errors import InputError, UsageError, all_or_raise
 from seesay.types import ImageInput
 
 if TYPE_CHECKING:
@@ -86,11 +86,13 @@ def caption(
             num_return_sequences=5, seed=1. For others the family's published values hold.
 
     Raises:
-        UsageError: The model writes no captions, or an option cannot be.
+        UsageError: The model writes no captions, or the prompt or an option cannot be.
         ItemsFailed: Some images cannot be read.
     """
     from seesay.tasks.pictures import as_list
 
+    if not isinstance(prompt, str | None):
+        raise UsageError(f"prompt is {type(prompt).__name__}, not one text for all images")
     requests = [CaptionInput(image=i, prompt=prompt, options=options) for i in as_list(images)]
     return all_or_raise(run(model, requests, batch_size=batch_size))
 

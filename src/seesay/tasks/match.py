@@ -105,7 +105,9 @@ def pairs(
         UsageError: The numbers do not pair up.
     """
     count = max(len(images), len(texts))
-    if {len(images), len(texts)} - {1, count} or not count:
+    if not count:
+        return []
+    if {len(images), len(texts)} - {1, count}:
         raise UsageError(f"{len(images)} images and {len(texts)} {what} do not pair up")
     one_image, one_text = len(images) == 1, len(texts) == 1
     return [(images[0 if one_image else i], texts[0 if one_text else i]) for i in range(count)]

@@ -198,6 +198,8 @@ def _slices(items: list[Item], size: int) -> list[list[Item]]:
 
 def identity(image: ImageInput) -> object:
     """Arrays cannot be compared cheaply: the same object counts as the same image."""
+    if isinstance(image, os.PathLike):
+        return os.fspath(image)
     return image if isinstance(image, (str, bytes)) else id(image)
 
 

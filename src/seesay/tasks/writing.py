@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from seesay.errors import UsageError
 from seesay.generation import decode, rank
+from seesay.generation.options import NEW_TOKENS
 from seesay.tasks.caption import WrittenText
 
 if TYPE_CHECKING:
@@ -29,7 +30,9 @@ def asked(model: Model, task: str, options: Mapping[str, Any]) -> tuple[str, Opt
     asking = model.family.asking(task, model.config)
     if asking is None:
         raise UsageError(f"{model.name} does not know how to {task}")
-    return asking.template, asking.options.changed(**options)
+    drawn = options.get("do_sample") and options.get("num_beams", 1) == 1
+    told = {**asking.drawn, **options} if drawn else options
+    return asking.template, asking.options.changed(**told)
 
 
 def write(
@@ -43,9 +46,13 @@ def write(
         texts: Beginnings of captions, or questions.
         tokens: Image tokens [G, P, D]; as many texts are about each, side by side.
         options: How.
+
+    Raises:
+        UsageError: The texts could become longer than there are positions for.
     """
     processor: Any = model.processor
     prompt = prompt_of(model, task, texts, tokens)
+    _check_room(processor, prompt, options)
     written = decode(
         model.module,  # type: ignore[arg-type]
         prompt,
@@ -65,6 +72,22 @@ def write(
         ]
         for row in written
     ]
+
+
+def _check_room(processor: Any, prompt: Prompt, options: Options) -> None:
+    """Refuse lengths that the network has no positions for, where it tells how many it has."""
+    positions = getattr(processor, "positions", None)
+    if positions is None or not len(prompt.prefix):
+        return
+    begun = int(prompt.prefix_mask.sum(1).max())
+    counted = options.max_length is not None and options.max_new_tokens is None
+    longest = options.max_length if counted else begun + (options.max_new_tokens or NEW_TOKENS)
+    if longest is not None and longest - 1 > positions:  # nothing is read after the last one
+        raise UsageError(
+            f"a text of {longest} tokens, {begun} of them given, is more than the model's "
+            f"{positions}",
+            "set a lower max_new_tokens or max_length, or begin it with fewer words",
+        )
 
 
 def choose(
@@ -103,4 +126,4 @@ def prompt_of(model: Model, task: str, texts: Sequence[str], tokens: Tensor) -> 
         for name, value in prompt._asdict().items()
         if value is not None
     }
-    return prompt._replace(**moved, tokens=tokens.repeat_interleave(len(texts) // len(tokens), 0))
+    return prompt._replace(**moved, tokens=tokens)

@@ -150,16 +150,18 @@ def check(model: Model, config: TrainConfig, task: str) -> None:
 
 
 def refuse(config: TrainConfig) -> None:
-    """Raise for settings of which only contrastive training knows something.
+    """Raise for settings of which only other objectives know something.
 
     Raises:
         UsageError: One of them is set.
     """
-    told = {
+    told: dict[str, Any] = {
         "objective.chunk": config.objective.chunk,
         "objective.views": config.objective.views,
         "tune.cache": config.tune.cache,
     }
+    if config.objective.name != "captioning":
+        told |= {"objective.prompt": config.objective.prompt, "data.bucket": config.data.bucket}
     for key, value in told.items():
         if value:
             raise UsageError(

@@ -46,7 +46,7 @@ class OptimConfig:
         betas: Decay of the running means of gradients and of their squares.
         eps: Added to the root of the latter.
         weight_decay: Of matrices; decoupled, as in arXiv 1711.05101.
-        decay_vectors: Whether vectors and scalars (biases, norms, the logit scale) decay too.
+        decay_vectors: Whether vectors (biases, norms) decay too; scalars (the logit scale) never.
         layer_decay: Factor on the learning rate from each layer of a tower to the one below it.
         clip: Largest norm of the whole gradient; None clips nothing.
     """

@@ -85,8 +85,9 @@ class Curves:
             axes.spines[["top", "right"]].set_visible(False)
             for (name, series), colour in zip(lines.items(), _colours(len(lines)), strict=True):
                 _line(axes, name, series, colour)
-            if scale == "norm":  # has peaks that would flatten everything else
-                axes.set_yscale("log")
+            some = any(value > 0 for series in lines.values() for value in series.values)
+            if scale == "norm" and some:  # has peaks that would flatten everything else
+                axes.set_yscale("log", nonpositive="mask")  # a norm of 0 has no place on it
                 axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
                 axes.yaxis.set_major_formatter("{x:g}")
                 axes.yaxis.set_minor_formatter(NullFormatter())

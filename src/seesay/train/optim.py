@@ -18,8 +18,9 @@ _LAYER = re.compile(r"(?:^|.*\.)\d+(?=\.)")
 def adamw(module: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
     """Return AdamW over the trainable parameters, grouped by decay and by layer.
 
-    Vectors and scalars are not decayed unless the configuration says so. Each group carries
-    `scale`, its factor on the learning rate, which `set_lr` honours.
+    Vectors are not decayed unless the configuration says so, and scalars never: towards zero, the
+    logarithm of a factor would pull the factor towards one. Each group carries `scale`, its factor
+    on the learning rate, which `set_lr` honours.
 
     Paper: arXiv 1711.05101; layer-wise decay as in arXiv 2003.10555, section 3.1.
     """
@@ -27,7 +28,7 @@ def adamw(module: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
-            decayed = parameter.ndim >= 2 or config.decay_vectors
+            decayed = parameter.ndim >= (1 if config.decay_vectors else 2)
             decay = config.weight_decay if decayed else 0.0
             groups.setdefault((decay, scales[name]), []).append(parameter)
     return torch.optim.AdamW(

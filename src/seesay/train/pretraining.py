@@ -331,6 +331,11 @@ def _check(model: Model, config: TrainConfig) -> None:
                 f"leave {key} out; data.batch_size bounds the memory, objective.momentum.queue "
                 "takes its place in the contrast",
             )
+    if config.objective.prompt:
+        raise UsageError(
+            f"objective.prompt={config.objective.prompt!r}: {name!r} learns whole captions",
+            "leave it out; objective.name=captioning begins with one",
+        )
     if config.data.batch_size < 2:
         raise UsageError(
             f"data.batch_size={config.data.batch_size}: matching needs another pair to be wrong"

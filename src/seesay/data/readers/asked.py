@@ -22,6 +22,8 @@ IMAGE = (*rows.IMAGE, "images", "left_image", "image1")
 SECOND = ("second_image", "right_image", "image2")
 TEXT = ("question", "statement", "hypothesis", "sentence", "sentence2", "text")
 ANSWER = ("answer", "answers", "direct_answers", "label", "gold_label")
+SEVERAL = ("answers", "direct_answers")
+"""Those that hold what several annotators said."""
 IMAGE_ID = (*rows.IMAGE_ID, "imageid", "flickr30k_id")
 ID = ("question_id", "questionid", "identifier", "pairid", "id")
 KIND = ("answer_type", "question_type", "kind")
@@ -267,7 +269,7 @@ def _questions(
         if not texts:
             findings.append(Finding("empty-question", where, "asks nothing", row))
         given = values.get(columns.answer) if columns.answer else None
-        answers = strings(given, several=columns.answer in ("answers", "direct_answers"))
+        answers = strings(given, several=(columns.answer or "").lower() in SEVERAL)
         if not answers and right is not None:
             answers = (choices[right],)
         for text in (*texts, *answers):

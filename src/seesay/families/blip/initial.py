@@ -43,7 +43,8 @@ def begun(
         tensors: Its state dict.
         objective: What shall be trained. Nothing changes where a model of this kind is trained for
             it as it is.
-        classes: What a classifier shall choose from.
+        classes: What a classifier shall choose from. One that knows them all, and perhaps more,
+            stays as it is.
 
     Returns:
         A configuration, tensors, and patterns of the names of those that have to be drawn afresh.
@@ -53,7 +54,7 @@ def begun(
     """
     known: tuple[Kind, ...] = BEGINS["pretraining"]
     kind = next((kind for kind in known if kind == objective), None)
-    same = kind == config.kind and classes in (config.class_names, ())
+    same = kind == config.kind and set(classes) <= set(config.class_names)
     if kind is None or same:
         return config, dict(tensors), ()
     if kind != config.kind and kind not in BEGINS.get(config.kind, ()):

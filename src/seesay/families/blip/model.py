@@ -149,6 +149,8 @@ class BlipVqa(nn.Module):
 
     def read(self, batch: Prompt) -> Tensor:
         """Return the features [B, S, D] of the questions; several may be about one image."""
+        if batch.read is not None:
+            return batch.read
         return self.encoder(batch.ids, batch.mask, looked_at(self.image, batch))  # type: ignore[no-any-return]
 
     def forward(self, batch: Prompt) -> Tensor:
