@@ -1,4 +1,4 @@
-"""`make demo`: index a small gallery, find pictures by English and Chinese words, name them.
+"""`make demo`: index a small gallery, find pictures by English and Chinese words, name them, ask.
 
 Every line after a `$` is a command you can type; this script only types it for you.
 """
@@ -26,6 +26,13 @@ SEARCHES = [
     "一杯咖啡",
     "红色的花",
     "buildings - people",
+]
+
+
+DESCRIBED = ["cat-drawing.jpg", "sports-car.jpg", "owl.jpg"]
+ASKED = [
+    ("dog-drawing.jpg", "what is this?"),
+    ("train-drawing.jpg", "is this a photo or a drawing?"),
 ]
 
 
@@ -60,6 +67,9 @@ def main() -> None:
     type_command("classify", cat, "--labels", "猫,狗,鸟,汽车,房子")
     type_command("match", cat, "a cat", "a dog", "一只猫")
     type_command("relevance", bee, "a bee", "--save-annotated", drawing)
+    type_command("caption", *(GALLERY / name for name in DESCRIBED))
+    for name, question in ASKED:
+        type_command("ask", GALLERY / name, question)
     type_command("search", INDEX, "animals", "-k", 12, "--html", page)
     columns = shutil.get_terminal_size().columns
     print("\n" + "-" * min(columns, 60))

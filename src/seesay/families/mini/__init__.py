@@ -10,7 +10,7 @@ _CONFIGS = "seesay.families.mini.configs:"
 
 FAMILY = Family(
     name="mini",
-    summary="The default: finds pictures by English and Chinese words, with no network.",
+    summary="The default: finds, names and answers about pictures, in English and Chinese.",
     paper="none; made for this library, see families/mini/README.md",
     licence="Apache-2.0",
     config=_CONFIGS + "MiniConfig",
@@ -18,6 +18,7 @@ FAMILY = Family(
     processor="seesay.families.mini.processing:make_processor",
     layouts="seesay.families.mini.weights:LAYOUTS",
     templates="seesay.families.mini.prompts:TEMPLATES",
+    prompts="seesay.families.mini.prompts:prompts",
     variants={
         "mini-tiny": Variant(
             config=deferred(_CONFIGS + "tiny"), settings=deferred(_CONFIGS + "settings", size=64)

@@ -33,6 +33,37 @@ class TextConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WriterConfig:
+    """The writer: what captions and answers come from.
+
+    Attributes:
+        vocab_size: V.
+        width: D.
+        depth: Number of layers.
+        num_heads: H of each layer.
+        mlp_width: Inner width of each layer's feed-forward network.
+        max_length: Longest text in tokens, read or written.
+        grid: Rows and columns of the places that are looked at; of the processor's size, those of
+            the trunk's last map.
+        meanings: How many tokens the image's vector becomes; divides 1 + grid^2, so that they can
+            stand where places are not shown.
+        limit: How unlike a drawing a picture may be for the writer to be shown its places.
+        dropout: Part of activations and attention weights that is left out in training.
+    """
+
+    vocab_size: int = 5_000
+    width: int = 256
+    depth: int = 3
+    num_heads: int = 4
+    mlp_width: int = 1024
+    max_length: int = 64
+    grid: int = 7
+    meanings: int = 5
+    limit: float = 1.7
+    dropout: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class MiniConfig:
     """The whole model.
 
@@ -46,6 +77,7 @@ class MiniConfig:
         grid: Rows and columns of the coarse map that the sight head reads.
         sight_width: Inner width of the sight head.
         text: The text tower.
+        writer: The writer; None for models that only compare, as all were before there was one.
     """
 
     embed_width: int = 384
@@ -57,11 +89,12 @@ class MiniConfig:
     grid: int = 4
     sight_width: int = 512
     text: TextConfig = TextConfig()
+    writer: WriterConfig | None = None
 
 
 def mini() -> MiniConfig:
     """Return the configuration of the shipped weights."""
-    return MiniConfig()
+    return MiniConfig(writer=WriterConfig())
 
 
 def tiny() -> MiniConfig:
@@ -76,6 +109,14 @@ def tiny() -> MiniConfig:
         grid=2,
         sight_width=16,
         text=TextConfig(token_width=6, width=24, num_heads=3, mlp_width=40),
+        writer=WriterConfig(
+            width=24,
+            depth=1,
+            num_heads=3,
+            mlp_width=40,
+            grid=2,
+            limit=4.0,
+        ),
     )
 
 

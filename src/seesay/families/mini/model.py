@@ -1,4 +1,4 @@
-"""seesay/mini: a small image tower that knows photographs and drawings, and a bilingual text tower.
+"""seesay/mini: an image tower that knows photographs and drawings, a text tower, and a writer.
 
 The image tower answers twice from one pass through the trunk, and adds the answers up:
 
@@ -7,19 +7,25 @@ The image tower answers twice from one pass through the trunk, and adds the answ
   photographs into the space of texts without any training;
 - by sight: a head that was trained on drawings and their captions reads the trunk's features and
   a coarse map of where things are.
+
+The writer (`writer.py`) looks at what the image tower found, and captions and answers.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from seesay.errors import UsageError
 from seesay.families.mini.configs import MiniConfig
+from seesay.families.mini.writer import Writer, Written
 from seesay.networks.efficientnet import EfficientNet, EfficientNetConfig
 from seesay.networks.texttower import TextTower
+from seesay.types import Prompt
 
 STRIDE_16 = 4
 """Index of the trunk's last stage of stride 16, whose map the sight head reads."""
@@ -29,14 +35,15 @@ STEEPNESS = 4.0
 
 
 class Mini(nn.Module):
-    """Image and text towers of the default model.
+    """Image tower, text tower and writer of the default model.
 
     Paper: ConSE, arXiv 1312.5650, section 3.2, for the answer by name; contrastive training as in
         arXiv 2103.00020; the text tower is distilled as in arXiv 2004.09813.
     Reference: none; made for this library.
     Differs: ConSE averages the ten likeliest classes; here all classes are averaged, with a
         temperature, and their mean vector is taken off.
-    Shapes: pixels [B, 3, h, w] and ids [B, L] -> unit vectors [B, E].
+    Shapes: pixels [B, 3, h, w] and ids [B, L] -> unit vectors [B, E]; a `Prompt` -> logits
+        [B * n, L, V].
     """
 
     def __init__(self, config: MiniConfig) -> None:
@@ -67,6 +74,8 @@ class Mini(nn.Module):
         )
         self.text_centre = nn.Parameter(torch.zeros(config.embed_width))
         self.logit_scale = nn.Parameter(torch.tensor(math.log(20.0)))
+        places = 4 * map_width + self.trunk.config.stages()[-1][-1]
+        self.writer = Writer(config, config.writer, places) if config.writer else None
 
     def embed_image(self, pixels: Tensor) -> Tensor:
         """Return unit vectors [B, E]."""
@@ -78,14 +87,70 @@ class Mini(nn.Module):
         First the trunk's pooled features, then its last map of stride 16 averaged over a grid.
         """
         maps = self.trunk.features(pixels)
-        pooled = self.trunk.head(maps[-1]).mean((2, 3))
-        cells = F.adaptive_avg_pool2d(maps[STRIDE_16], self.config.grid)
+        return self.with_cells(self.trunk.head(maps[-1]).mean((2, 3)), maps[STRIDE_16])
+
+    def with_cells(self, pooled: Tensor, fine: Tensor) -> Tensor:
+        """Put the map of stride 16, averaged over a grid, beside the pooled features."""
+        cells = F.adaptive_avg_pool2d(fine, self.config.grid)
         return torch.cat([pooled, cells.flatten(1)], dim=1)
+
+    def look(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what is where, [B, P, D], and what `pool_image` returns."""
+        maps = self.trunk.features(pixels)
+        pooled = self.trunk.head(maps[-1]).mean((2, 3))
+        fine = maps[STRIDE_16]
+        return self.glance(fine, maps[-1]), self.with_cells(pooled, fine)
+
+    def glance(self, fine: Tensor, coarse: Tensor) -> Tensor:
+        """Lay two maps over each other: [B, D, h, w] and [B, D', h', w'] to [B, P, 4 D + D'].
+
+        Each cell of the coarse map stands beside the four of the fine one that it covers. Maps of
+        another size than the writer's are averaged to it.
+        """
+        side = self._writer.grid
+        folded = F.pixel_unshuffle(F.adaptive_avg_pool2d(fine, 2 * side), 2)
+        together = torch.cat([folded, F.adaptive_avg_pool2d(coarse, side)], dim=1)
+        return together.flatten(2).transpose(1, 2)
 
     def project_image(self, pooled: Tensor) -> Tensor:
         """Return unit vectors [B, E]: the answer by name plus the answer by sight."""
         named = self.names(self.trunk.logits(pooled[:, : self.config.head_width]))
         return F.normalize(named + self.sight(pooled), dim=-1)
+
+    def encode_image(self, pixels: Tensor) -> Tensor:
+        """Return what the writer looks at, [B, P, D]."""
+        maps, pooled = self.look(pixels)
+        drawn = self.sight.unlike(pooled) < self._writer.limit
+        vector = self.project_image(pooled)
+        return self._writer.eye(maps, pooled[:, : self.config.head_width], vector, drawn)  # type: ignore[no-any-return]
+
+    def forward(self, batch: Prompt) -> Tensor:
+        """Return logits [B * n, L, V] of what follows each position of the prefix."""
+        return self._writer(self._tokens(batch), batch)  # type: ignore[no-any-return]
+
+    def prefill(self, batch: Prompt) -> tuple[Tensor, Written]:
+        """Return logits [B, V] of the token after each prefix, and the state."""
+        return self._writer.prefill(self._tokens(batch), batch)
+
+    def step(self, ids: Tensor, state: Any) -> tuple[Tensor, Written]:
+        """Append one id to each beam [B * K]; return the logits [B * K, V] of the next."""
+        return self._writer.step(ids, state)
+
+    @property
+    def _writer(self) -> Writer:
+        if self.writer is None:
+            raise UsageError(
+                "this seesay/mini was saved before the model learnt to write",
+                "train again from seesay/mini, or use it for finding pictures alone",
+            )
+        return self.writer
+
+    def _tokens(self, batch: Prompt) -> Tensor:
+        if batch.tokens is not None:
+            return batch.tokens
+        if batch.pixels is None:
+            raise UsageError("seesay/mini writes about a picture, and none was given")
+        return self.encode_image(batch.pixels)
 
     def embed_text(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Return unit vectors [B, E] of ids [B, L]; `mask` is True where a token counts."""
@@ -149,9 +214,14 @@ class SightHead(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Encode, the longer the vector the more the features are like a drawing's."""
         x = (features - self.centre) / self.spread
-        unlike = x[:, : self.direct.in_features].square().mean(1, keepdim=True)
+        unlike = self.unlike(features)[:, None]
         like = torch.sigmoid(STEEPNESS * torch.log(self.limit / (unlike + 1e-3)))
         return F.normalize(self.encode(x), dim=-1) * (self.far + (self.near - self.far) * like)
+
+    def unlike(self, features: Tensor) -> Tensor:
+        """How unlike a drawing's these features are [B]; 1 is usual."""
+        x = (features - self.centre) / self.spread
+        return x[:, : self.direct.in_features].square().mean(1)
 
     def encode(self, x: Tensor) -> Tensor:
         """Map features in units of their spread to vectors [B, E] of any length."""

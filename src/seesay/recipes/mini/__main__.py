@@ -18,8 +18,9 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="downloads, caches and states")
     parser.add_argument("--gallery", type=Path, help="photos.tsv and its pictures, to report on")
     parser.add_argument("--out", type=Path, help="where the weights go; default WORK/weights")
+    parser.add_argument("--writer", action="store_true", help="the writer alone, on shipped towers")
     told = parser.parse_args()
-    run(told.work, told.gallery, told.out or told.work / "weights")
+    run(told.work, told.gallery, told.out or told.work / "weights", writer_alone=told.writer)
 
 
 if __name__ == "__main__":

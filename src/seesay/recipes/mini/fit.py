@@ -172,6 +172,18 @@ class ImaginedData:
         kinds = rng.integers(0, len(self.texts), self.batch_size)
         texts = np.array([self.texts[k][rng.integers(len(self.texts[k]))] for k in kinds])
         ids, mask = self.encoded[texts]
+        features = self._features(rng, kinds)
+        kind, said = torch.from_numpy(kinds), torch.from_numpy(texts)
+        positives = (kind[:, None] == kind) | (said[:, None] == said)
+        return Batch(features, ids, mask, positives)
+
+    def imagine(self, step: int) -> tuple[Tensor, np.ndarray]:
+        """Return the features of a step's photographs, and the classes they are of."""
+        rng = np.random.default_rng([self.seed, step])
+        kinds = rng.integers(0, len(self.texts), self.batch_size)
+        return self._features(rng, kinds), kinds
+
+    def _features(self, rng: np.random.Generator, kinds: np.ndarray) -> Tensor:
         noise = torch.from_numpy(rng.standard_normal((len(kinds), len(self.mean))))
         start = self.mean + noise.float() * self.spread
         goal = torch.from_numpy(rng.uniform(6.0, 11.0, len(kinds))).float()
@@ -181,9 +193,7 @@ class ImaginedData:
         pooled = (start + length[:, None] * departure).clamp(min=0)
         noise = torch.from_numpy(rng.standard_normal((len(kinds), len(self.cells)))).float()
         cells = self.cells + noise * self.cell_spread
-        kind, said = torch.from_numpy(kinds), torch.from_numpy(texts)
-        positives = (kind[:, None] == kind) | (said[:, None] == said)
-        return Batch(torch.cat([pooled, cells], 1), ids, mask, positives)
+        return torch.cat([pooled, cells], 1)
 
 
 def photograph_statistics(work: Path) -> tuple[Tensor, Tensor]:

@@ -43,21 +43,29 @@ class Renderer:
         """Return an RGB picture of SIZE x SIZE, or None when the SVG does not render."""
         seed = hashlib.sha1(f"{drawing.source}/{drawing.key}/{kind}".encode()).digest()
         rng = np.random.default_rng(list(seed))
-        if drawing.source == "solid":
-            path = self.packages / SOLID.folder / "assets" / drawing.key
-            art: Image.Image | None = _squared(Image.open(path).convert("RGBA"))
-        else:
-            svg = self.svg(drawing)
-            if len(svg) > _MAX_SVG:
-                return None
-            if kind == "outlined":
-                svg = _outlined(svg, rng)
-            art = _rasterise(svg, crop=drawing.source == "openclipart")
+        art = self.cutout(drawing, outlined=rng if kind == "outlined" else None)
         if art is None:
             return None
         if kind == "plain":
             return _on(art, Image.new("RGB", (SIZE, SIZE), "white"), (0, 0))
         return _scene(art, rng, calm=kind == "outlined" or drawing.flag)
+
+    def cutout(
+        self, drawing: Drawing, outlined: np.random.Generator | None = None
+    ) -> Image.Image | None:
+        """Return the drawing alone, RGBA on a transparent square, or None when it does not render.
+
+        Given a generator, the drawing is redrawn as line art.
+        """
+        if drawing.source == "solid":
+            path = self.packages / SOLID.folder / "assets" / drawing.key
+            return _squared(Image.open(path).convert("RGBA"))
+        svg = self.svg(drawing)
+        if len(svg) > _MAX_SVG:
+            return None
+        if outlined is not None:
+            svg = _outlined(svg, outlined)
+        return _rasterise(svg, crop=drawing.source == "openclipart")
 
 
 def _rasterise(svg: str, *, crop: bool) -> Image.Image | None:

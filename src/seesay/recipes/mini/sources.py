@@ -132,8 +132,15 @@ WORDNET = Package(
     licence="WordNet-3.0",
     use="glosses and example sentences, English distillation text",
 )
+EASY = Package(
+    name="easy-vqa",
+    version="1.0",
+    registry="pip",
+    licence="MIT",
+    use="questions about one coloured shape, train part; the test part is for evaluation",
+)
 
-PACKAGES = (TRUNK, TEACHER, *CLDR, *VENDORS.values(), SOLID, UNSEEN_VENDOR, CLIPART, WORDNET)
+PACKAGES = (TRUNK, TEACHER, *CLDR, *VENDORS.values(), SOLID, UNSEEN_VENDOR, CLIPART, WORDNET, EASY)
 
 
 def fetch(work: Path) -> None:

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from seesay.families.mini.configs import MiniConfig, mini
 from seesay.families.mini.model import Mini
+from seesay.families.mini.processing import SHIPPED
 from seesay.networks.texttower import TextTower
-from seesay.recipes.mini import corpus, distil, evaluate, fit
+from seesay.recipes.mini import corpus, distil, evaluate, fit, judge, seen, telling
 from seesay.recipes.mini.embed import embed_all, load_trunk
 from seesay.recipes.mini.export import export
 from seesay.recipes.mini.sources import fetch
@@ -55,6 +56,8 @@ SIGHT = _stage(500, lr=1e-3, warmup=50, weight_decay=0.1)
 """Sight head, text tower as it is."""
 JOINT = _stage(700, lr=5e-4, warmup=50, weight_decay=0.05, ema=0.99)
 """Sight head and text tower together."""
+TELL = _stage(1200, lr=1.2e-3, warmup=100, weight_decay=0.02, ema=0.995)
+"""The writer, everything else as it is."""
 
 NEAR, FAR, LIMIT = 4.0, 0.7, 1.3
 """The voice of the sight head on drawings, on everything else, and where the change lies."""
@@ -120,7 +123,7 @@ def text_tower(work: Path, config: MiniConfig) -> TextTower:
 def assemble(work: Path, config: MiniConfig) -> tuple[Mini, Tokenizer]:
     """Return the model with its trunk and text tower in place, and the tokenizer."""
     torch.manual_seed(0)
-    model = Mini(config)
+    model = Mini(replace(config, writer=None))
     model.trunk.load_state_dict(load_trunk(work / "packages").state_dict())
     model.text.load_state_dict(text_tower(work, config).state_dict())
     words = tokenizer(work, {}, config)
@@ -158,17 +161,60 @@ def finish(work: Path, model: Mini, words: Tokenizer) -> None:
         parameter.fill_(value)
 
 
-def run(work: Path, gallery: Path | None, out: Path) -> None:
-    """Build the model and write it, with its figures, to `out`."""
+def tell(work: Path, model: Mini, words: Tokenizer) -> tuple[Mini, Tokenizer]:
+    """Return the model with a writer, trained on what its image tower sees, and the vocabulary."""
+    config = mini()
+    torch.manual_seed(0)
+    whole = Mini(config)
+    whole.load_state_dict({**whole.state_dict(), **model.state_dict()})
+    whole.eval()
+    seen.look_at_all(work, whole)
+    data = telling.TellingData(work, whole, words)
+    telling.standardise(whole, data)
+    telling.begin(whole, data, words)
+    assert whole.writer is not None
+    fit.freeze_all_but(whole, whole.writer)
+    whole.logit_scale.requires_grad_(False)
+    for fixed in whole.writer.eye.measured():
+        fixed.requires_grad_(False)
+    train(
+        whole.writer,
+        data,
+        lambda batch: telling.telling_loss(whole, batch),
+        TELL,
+        work / "model" / "writer",
+    )
+    return whole.eval().requires_grad_(False), data.words
+
+
+def shipped() -> tuple[Mini, Tokenizer]:
+    """Return the shipped towers, without their writer, and the text tower's tokenizer."""
+    model = Mini(replace(mini(), writer=None))
+    weights = load_file(SHIPPED / "model.safetensors")
+    model.load_state_dict({k: v.float() for k, v in weights.items() if "writer." not in k})
+    return model.eval().requires_grad_(False), Tokenizer.from_file(str(SHIPPED / "tokenizer.json"))
+
+
+def run(work: Path, gallery: Path | None, out: Path, *, writer_alone: bool = False) -> None:
+    """Build the model and write it, with its figures, to `out`.
+
+    With `writer_alone` the shipped towers stay as they are, and a writer is trained on them.
+    """
     prepare(work)
-    model, words = assemble(work, mini())
-    contrast(work, model, words)
-    finish(work, model, words)
+    if writer_alone:
+        model, words = shipped()
+    else:
+        model, words = assemble(work, mini())
+        contrast(work, model, words)
+        finish(work, model, words)
     figures = evaluate.drawings(model, words, work)
     if gallery is not None:
         for kind in ("photo", "drawing"):
             figures |= evaluate.photographs(model, words, gallery, kind)
     counted = sum(p.numel() for p in model.text.parameters())
-    size = export(model, words, out)
+    whole, vocabulary = tell(work, model, words)
+    size = export(whole, words, vocabulary, out)
     told = {"bytes": size, "text parameters": counted, **figures}
     (work / "figures.json").write_text(json.dumps(told, indent=1))
+    written = judge.everything(out, work, gallery)
+    (work / "writer.json").write_text(json.dumps(written, indent=1, ensure_ascii=False))
