@@ -156,7 +156,7 @@ def _compare(kind: str, batch: int, found: dict[str, Writer], pixels: Tensor) ->
         {name: lambda w=write: w(pixels) for name, write in timed.items()},  # type: ignore[misc]
         BASELINE,
         items=batch,
-        budget=300,
+        budget=120,
         extra=extra,
     )
 
