@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from seesay.nn.attention import MultiHeadAttention, SourceAttention
 from seesay.nn.cache import Cache, Read
+from seesay.nn.masks import added, padding
 from seesay.nn.masks import causal as causal_mask
-from seesay.nn.masks import padding
 from seesay.nn.mlp import ACTIVATIONS, Mlp
 from seesay.nn.norm import LayerNorm
 from seesay.nn.packed.plain import PackedLinear
@@ -149,9 +149,11 @@ class Bert(nn.Module):
             raise ValueError(f"{length} tokens, but there are {self.config.max_length} positions")
 
     def _write(self, x: Tensor, cache: Cache) -> Tensor:
+        # as numbers to add, once for all layers
+        mask, source_mask = (added(m, x.dtype) for m in (cache.mask, cache.source_mask))
         for i, layer in enumerate(self.layers):
             read = cache.reads[i] if cache.reads else None
-            x = layer(x, cache.mask, read, cache.source_mask, True, (cache, i))
+            x = layer(x, mask, read, source_mask, True, (cache, i))
         return x
 
 
@@ -212,11 +214,15 @@ class BertLayer(nn.Module):
         if memory is not None:
             cache, index = memory
             key, value = cache.write(index, key, value)
-        x = norm(x + self.dropout(attention.mix(query, key, value, mask)))
+        x = norm(x + self.thinned(attention.mix(query, key, value, mask)))
         if read is not None:
             seen = self.cross_attention(x, read, source_mask)
-            x = self.cross_attention_norm(x + self.dropout(seen))
-        return self.mlp_norm(x + self.dropout(self.mlp(x)))  # type: ignore[no-any-return]
+            x = self.cross_attention_norm(x + self.thinned(seen))
+        return self.mlp_norm(x + self.thinned(self.mlp(x)))  # type: ignore[no-any-return]
+
+    def thinned(self, x: Tensor) -> Tensor:
+        """Return x with a part left out in training; a call less where every one counts."""
+        return self.dropout(x) if self.training else x  # type: ignore[no-any-return]
 
 
 class TwinAttention(nn.Module):

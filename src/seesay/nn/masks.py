@@ -17,3 +17,11 @@ def causal(length: int, device: torch.device | str | None = None) -> Tensor:
 def padding(mask: Tensor) -> Tensor:
     """Return [B, 1, 1, S] from a token mask [B, S] that is True where a token counts."""
     return mask.bool()[:, None, None, :]
+
+
+def added(mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    """Return a mask as what is added to scores: 0 where a query may attend, else minus infinity."""
+    if mask is None:
+        return None
+    zeros = torch.zeros(mask.shape, dtype=dtype, device=mask.device)
+    return zeros.masked_fill_(~mask, -torch.inf)
