@@ -208,13 +208,16 @@ class Model:
         task = TASKS[name]
         if not supports(self.family, task, self.config):
             able = [
-                called
+                variant.hub or called
                 for called, (family, variant) in registry.variants().items()
-                if "-tiny" not in called and supports(family, task, variant.config())
+                if (variant.weights or variant.hub or variant.released)
+                and supports(family, task, variant.config())
             ]
+            able.sort(key=lambda called: called != registry.DEFAULT_MODEL)  # what is here first
             some = ", ".join(able[:4]) + (", ..." if len(able) > 4 else "")
             raise UsageError(
-                f"{self.name} cannot {task.command}", f"models that can: {some or 'none'}"
+                f"{self.name} cannot {task.command}",
+                f"models that can: {some}" if able else f"train one: seesay train {task.command}",
             )
 
 

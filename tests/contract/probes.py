@@ -57,6 +57,15 @@ def can(module: Any, protocol: type) -> bool:
     return all(callable(getattr(module, method, None)) for method in methods)
 
 
+def able(task: str) -> list[str]:
+    """The tiny variants that can do a task."""
+    return [
+        name
+        for name, (family, variant) in registry.variants().items()
+        if "-tiny" in name and supports(family, TASKS[task], variant.config())
+    ]
+
+
 def picture(width: int = 40, height: int = 30, seed: int = 0) -> Image.Image:
     """A picture with large and small structure that depends on all arguments."""
     random = np.random.default_rng([width, height, seed])

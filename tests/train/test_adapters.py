@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import seesay
-from contract.probes import TEXTS, build, picture, pictures
+from contract.probes import TEXTS, able, build, picture, pictures
 from seesay.errors import CheckpointError, ModelMismatch, UsageError
 from seesay.model import Model
 from seesay.processing.image import open_picture
@@ -275,7 +275,7 @@ def test_we_load_what_peft_made(base: Path, tmp_path: Path, kind: str) -> None:
         agree(outputs(load(base, adapter=tmp_path, merge=merge)), wanted)
 
 
-@pytest.mark.parametrize("name", [name for name in seesay.list_models() if "-tiny" in name])
+@pytest.mark.parametrize("name", able("embed"))
 def test_every_family_is_adapted(name: str, tmp_path: Path) -> None:
     build(name).save(tmp_path / "base")
     model = load(tmp_path / "base")

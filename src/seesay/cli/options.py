@@ -28,7 +28,9 @@ def complete_model(
 def model_options(command: F) -> F:
     """Add --model, --device and --dtype."""
     for option in (
-        click.option("--dtype", default="auto", help="auto, float32, bfloat16.", show_default=True),
+        click.option(
+            "--dtype", default="auto", help="auto, float32, bfloat16, float16.", show_default=True
+        ),
         click.option("--device", default="auto", help="auto, cpu, cuda.", show_default=True),
         click.option(
             "--model",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -16,6 +17,7 @@ from tokenizers.models import WordPiece
 from seesay.errors import CheckpointError
 from seesay.processing.tokens import encodable
 
+_log = logging.getLogger("seesay")
 VOCABULARY = Path(__file__).with_name("bert_base_uncased_vocab.txt.gz")
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 ADDED = ("[DEC]", "[ENC]")
@@ -40,6 +42,7 @@ class WordPieceTokenizer:
     """
 
     def __init__(self, vocabulary: Mapping[str, int], *, lowercase: bool = True) -> None:
+        self._told = False
         lacking = [token for token in SPECIAL if token not in vocabulary]
         if lacking:
             raise ValueError(f"there is no token {lacking[0]}")
@@ -91,9 +94,19 @@ class WordPieceTokenizer:
         return cls(ids, lowercase=bool(normalizer.get("lowercase", True)))
 
     def ids(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return the ids of each text; without start, end and padding."""
-        found = self._backend.encode_batch([encodable(text) for text in texts])
-        return [row.ids for row in found]
+        """Return the ids of each text; without start, end and padding.
+
+        The first text that has words the vocabulary lacks is told of in the log.
+        """
+        found = [row.ids for row in self._backend.encode_batch([encodable(t) for t in texts])]
+        if not self._told:
+            for text, row in zip(texts, found, strict=True):
+                if missing := row.count(self.unk_id):
+                    what = f"{missing} of {len(row)} tokens of {text[:40]!r}"
+                    _log.warning("%s are not in this model's vocabulary", what)
+                    self._told = True
+                    break
+        return found
 
     def decode(self, rows: Sequence[Sequence[int]]) -> list[str]:
         """Return texts, without special tokens and with punctuation beside its word."""

@@ -44,7 +44,9 @@ RERANK = "Put the first in order by a model that looks at picture and text toget
 @click.option("--duplicates", is_flag=True, help="List pictures that look almost the same.")
 @click.option("--threshold", default=0.97, show_default=True, help="How alike duplicates are.")
 @click.option("--rerank", metavar="MODEL", shell_complete=complete_model, help=RERANK)
-@click.option("--top", default=100, show_default=True, help="How many of them --rerank judges.")
+@click.option(
+    "--top", default=100, show_default=True, help="How many of them --rerank judges; at least -k."
+)
 @click.option("--no-update", "-n", is_flag=True, help="Do not look for changes in the folder.")
 @model_options
 @output_options

@@ -10,7 +10,7 @@ _CONFIGS = "seesay.families.mini.configs:"
 
 FAMILY = Family(
     name="mini",
-    summary="The default: finds, names and answers about pictures, in English and Chinese.",
+    summary="The default: finds and names pictures in English and Chinese, writes in English.",
     paper="none; made for this library, see families/mini/README.md",
     licence="Apache-2.0",
     config=_CONFIGS + "MiniConfig",
