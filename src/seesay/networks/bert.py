@@ -36,6 +36,7 @@ class BertConfig:
             an encoder and a decoder have of their own when they share everything else.
         sources: How many sources are looked at, each by an attention of its own: 1 or 2.
         token_width: Width of the token table, where a matrix widens it to D; None for D itself.
+        mlp_dropout: Part of the activations inside feed-forward networks that is left out.
     """
 
     vocab_size: int = 30524
@@ -51,6 +52,7 @@ class BertConfig:
     two_way: bool = False
     sources: int = 1
     token_width: int | None = None
+    mlp_dropout: float = 0.0
 
 
 class Bert(nn.Module):
@@ -180,7 +182,7 @@ class BertLayer(nn.Module):
                 else TwinAttention(width, num_heads, config.source_width, config.dropout, merged)
             )
             self.cross_attention_norm = LayerNorm(width, eps=eps)
-        self.mlp = Mlp(width, config.mlp_width, config.activation)
+        self.mlp = Mlp(width, config.mlp_width, config.activation, config.mlp_dropout)
         self.mlp_norm = LayerNorm(width, eps=eps)
         self.dropout = nn.Dropout(config.dropout)
 

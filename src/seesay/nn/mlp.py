@@ -37,15 +37,21 @@ class Mlp(nn.Module):
         width: D.
         mlp_width: Width between the two layers.
         activation: A name in `ACTIVATIONS`.
+        dropout: Part of what is between them that is left out in training.
     """
 
-    def __init__(self, width: int, mlp_width: int, activation: str = "gelu") -> None:
+    def __init__(
+        self, width: int, mlp_width: int, activation: str = "gelu", dropout: float = 0.0
+    ) -> None:
         super().__init__()
         self.fc1 = nn.Linear(width, mlp_width)
         self.fc2 = nn.Linear(mlp_width, width)
         self.activation = activation
+        self.dropout = dropout
 
     def forward(self, x: Tensor) -> Tensor:
         """Transform each token on its own."""
         hidden = ACTIVATIONS[self.activation](self.fc1(x))
+        if self.dropout and self.training:
+            hidden = F.dropout(hidden, self.dropout)
         return self.fc2(hidden)  # type: ignore[no-any-return]
