@@ -159,8 +159,6 @@ class BartDecoder(nn.Module):
     forward = Bert.forward
     begin = Bert.begin
     extend = Bert.extend
-    _check = Bert._check
-    _write = Bert._write
 
 
 class TokenHead(nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -55,6 +56,17 @@ class BertConfig:
     mlp_dropout: float = 0.0
 
 
+class Writes(Protocol):
+    """What reading causally needs of a network: BART's decoder is one that does as `Bert`."""
+
+    config: BertConfig
+    layers: nn.ModuleList
+
+    def embed(self, ids: Tensor, positions: Tensor) -> Tensor:
+        """Return what the first layer reads, of ids and positions that broadcast to theirs."""
+        ...
+
+
 class Bert(nn.Module):
     """Post-norm transformer layers over token ids, bidirectional or causal.
 
@@ -80,7 +92,7 @@ class Bert(nn.Module):
         nn.init.normal_(self.position_embedding, std=0.02)
 
     def forward(
-        self,
+        self: Writes,
         ids: Tensor,
         mask: Tensor,
         source: Tensor | None = None,
@@ -99,7 +111,7 @@ class Bert(nn.Module):
         Raises:
             ValueError: There are more tokens than positions.
         """
-        self._check(ids.shape[1])
+        _check(self, ids.shape[1])
         allowed = padding(mask)
         if causal:
             allowed = allowed & causal_mask(ids.shape[1], ids.device)
@@ -118,7 +130,7 @@ class Bert(nn.Module):
         return self.dropout(self.embedding_norm(x + self.position_embedding[positions]))  # type: ignore[no-any-return]
 
     def begin(
-        self,
+        self: Writes,
         ids: Tensor,
         mask: Tensor,
         source: Tensor | None = None,
@@ -135,28 +147,31 @@ class Bert(nn.Module):
         reads = [] if source is None else [layer.look(source) for layer in self.layers]  # type: ignore[operator]
         looked = None if source_mask is None else padding(source_mask)
         cache = Cache(mask, len(self.layers), reads, looked)
-        self._check(cache.length)
-        x = self._write(self.embed(ids, torch.arange(cache.length, device=ids.device)), cache)
+        _check(self, cache.length)
+        x = _write(self, self.embed(ids, torch.arange(cache.length, device=ids.device)), cache)
         last = mask.sum(1) - 1
         return x[torch.arange(len(x), device=x.device), last], cache
 
-    def extend(self, ids: Tensor, cache: Cache) -> Tensor:
+    def extend(self: Writes, ids: Tensor, cache: Cache) -> Tensor:
         """Append one token [B, K] to each beam; returns their features [B, K, D]."""
         positions = cache.advance(ids.shape[1])
-        self._check(cache.length)
-        return self._write(self.embed(ids, positions), cache)
+        _check(self, cache.length)
+        return _write(self, self.embed(ids, positions), cache)
 
-    def _check(self, length: int) -> None:
-        if length > self.config.max_length:
-            raise ValueError(f"{length} tokens, but there are {self.config.max_length} positions")
 
-    def _write(self, x: Tensor, cache: Cache) -> Tensor:
-        # as numbers to add, once for all layers
-        mask, source_mask = (added(m, x.dtype) for m in (cache.mask, cache.source_mask))
-        for i, layer in enumerate(self.layers):
-            read = cache.reads[i] if cache.reads else None
-            x = layer(x, mask, read, source_mask, True, (cache, i))
-        return x
+def _check(network: Writes, length: int) -> None:
+    most = network.config.max_length
+    if length > most:
+        raise ValueError(f"{length} tokens, but there are {most} positions")
+
+
+def _write(network: Writes, x: Tensor, cache: Cache) -> Tensor:
+    # as numbers to add, once for all layers
+    mask, source_mask = (added(m, x.dtype) for m in (cache.mask, cache.source_mask))
+    for i, layer in enumerate(network.layers):
+        read = cache.reads[i] if cache.reads else None
+        x = layer(x, mask, read, source_mask, True, (cache, i))
+    return x
 
 
 class BertLayer(nn.Module):
@@ -300,5 +315,5 @@ def initialise(module: nn.Module) -> None:
     """Draw weights as BERT does: normal, with a standard deviation of 0.02."""
     if isinstance(module, (nn.Linear, nn.Embedding)):
         nn.init.normal_(module.weight, std=0.02)
-    if isinstance(module, nn.Linear):
+    if isinstance(module, nn.Linear) and module.bias is not None:
         nn.init.zeros_(module.bias)

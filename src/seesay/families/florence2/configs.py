@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from seesay.networks.bart import BartConfig
 from seesay.networks.davit import DavitConfig
 
+VOCAB_SIZE = 51289
+"""BART's 50265 tokens and 1024 more: locations and the tags of grammars."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Florence2Config:
@@ -75,7 +78,3 @@ def tiny() -> Florence2Config:
             mlp_width=28,
         ),
     )
-
-
-VOCAB_SIZE = 51289
-"""BART's 50265 tokens and 1024 more: locations and the tags of grammars."""
