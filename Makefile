@@ -10,7 +10,7 @@ demo: $(VENV)/.run ## index a small gallery and search it in English and Chinese
 	$(BIN)/python examples/demo.py
 
 test: $(VENV)/.dev ## every test but the benchmarks
-	OMP_NUM_THREADS=2 $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
 check: $(VENV)/.dev ## lint, format, types, layering
 	$(BIN)/ruff check .
