@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from seesay.cli.commands.capfilt import capfilt
+from seesay.cli.commands.data_make import make
 from seesay.cli.output import Progress, note, print_json
 from seesay.errors import InputError
 from seesay.names import shown
@@ -23,10 +24,11 @@ EXAMPLES = 3
     "Flickr30k, tar shards, datasets of the hub; questions of VQA, GQA, NLVR2 and the like."
 )
 def data() -> None:
-    """Look through data before training on it, or bootstrap its captions."""
+    """Look through data before training on it, bootstrap its captions, or make some."""
 
 
 data.add_command(capfilt)
+data.add_command(make)
 
 
 @data.command(

@@ -150,15 +150,24 @@ def fetch(work: Path) -> None:
         StorageError: A client failed or is not installed.
     """
     for package in PACKAGES:
-        target = work / "packages" / package.folder
-        if target.exists():
-            continue
+        unpacked(package, work)
+
+
+def unpacked(package: Package, work: Path) -> Path:
+    """Return the folder of a package under WORK/packages, downloaded if it is not there yet.
+
+    Raises:
+        StorageError: The client failed or is not installed.
+    """
+    target = work / "packages" / package.folder
+    if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent) as name:
             folder = Path(name)
             _download(package, folder)
             _unpack(next(p for p in folder.iterdir() if p.is_file()), folder / "unpacked")
             (folder / "unpacked").rename(target)
+    return target
 
 
 def _download(package: Package, folder: Path) -> None:
@@ -184,4 +193,4 @@ def _unpack(archive: Path, target: Path) -> None:
     else:
         with tarfile.open(archive) as tar:
             tar.extractall(target.parent, filter="data")
-        (target.parent / "package").rename(target)
+        next(path for path in target.parent.iterdir() if path.is_dir()).rename(target)
