@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from seesay.evaluate.caption_caption import cra
     from seesay.evaluate.captions import caption_scores, captioning
     from seesay.evaluate.image_text import retrieval
+    from seesay.evaluate.instructions import instructed
     from seesay.evaluate.pair_matching import matching
     from seesay.evaluate.predictions import read_predictions
     from seesay.evaluate.report import Report
@@ -29,6 +30,7 @@ __all__ = [
     "captioning",
     "comparing",
     "cra",
+    "instructed",
     "matching",
     "read_predictions",
     "retrieval",
@@ -42,6 +44,7 @@ _LAZY = {
     "captioning": "captions",
     "comparing": "statements",
     "cra": "caption_caption",
+    "instructed": "instructions",
     "matching": "pair_matching",
     "read_predictions": "predictions",
     "retrieval": "image_text",

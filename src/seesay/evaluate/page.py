@@ -29,6 +29,7 @@ TITLES = {
     "captioning": "Captioning",
     "answering": "Answers to questions",
     "comparing": "Statements about two pictures",
+    "instructed": "Prompts",
 }
 
 _STYLE = """
@@ -38,6 +39,7 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 caption { padding: .6em 0; color: var(--soft); font-weight: 600; text-align: left; }
 th, td { padding: .3em 1.4em .3em 0; border-bottom: 1px solid var(--line); text-align: right; }
 th { color: var(--soft); font-size: .86em; font-weight: 500; }
+.note { margin: 0; padding: 1em 1.6rem 0; }
 .text { text-align: left; overflow-wrap: anywhere; }
 details { margin: 1.2em 1.6rem 0; }
 summary { cursor: pointer; color: var(--soft); font-weight: 600; }
@@ -62,6 +64,7 @@ def page(report: Report) -> str:
     counts = _table("", ("", "count"), [[k.replace("_", " "), v] for k, v in report.counts.items()])
     tables = "".join([figures, counts, *map(_listing, report.tables)])
     body = [
+        *(f'<p class="note">{escaped(note)}</p>\n' for note in report.notes),
         f'<div class="numbers">{tables}</div>\n',
         *(_section(heading, found, report.source) for heading, found in report.examples.items()),
         _details("Settings", {**report.settings, "seconds": round(report.seconds, 1)}),

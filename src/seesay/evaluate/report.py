@@ -6,7 +6,7 @@ import json
 import re
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,12 +29,17 @@ if TYPE_CHECKING:
 FORMAT = 1
 """Version of report.json; it changes when a key changes its meaning or goes away."""
 
-_READ_AS = (
+_READ_AS: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"\br@", "R@"),
     (r"\btop(?=\d)", "top-"),
     (r"\bcider d\b", "CIDEr-D"),
     (r"\bbleu ", "BLEU-"),
     (r"\brouge l\b", "ROUGE-L"),
+    (r"\b(anls|cer|wer)\b", lambda found: found[0].upper()),
+    (r"\bmap(?=\d*\b)", "mAP"),
+    (r"\bar(?=\d+\b)", "AR"),
+    (r"\biou\b", "IoU"),
+    (r"\bf1\b", "F1"),
 )
 """What stands in names of figures, and how people read it."""
 
@@ -71,7 +76,8 @@ class Report:
     """What an evaluation found.
 
     Attributes:
-        task: "retrieval", "zeroshot", "matching", "cra", "captioning", "answering", "comparing".
+        task: "retrieval", "zeroshot", "matching", "cra", "captioning", "answering", "comparing",
+            "instructed".
         metrics: Figure by name; shares are 0..1, CIDEr-D is 0..10.
         intervals: 95 % confidence interval of most figures.
         chance: What a model that knows nothing would reach.
@@ -84,6 +90,7 @@ class Report:
         skipped: Where each item that was left out stands, the reason, and what was wrong.
         tables: More figures, for people and in report.json.
         examples: The worst and the best, by heading.
+        notes: Sentences for people: what controls say of the model.
     """
 
     task: str
@@ -99,6 +106,7 @@ class Report:
     skipped: list[tuple[str, str, str]]
     tables: Sequence[Table] = ()
     examples: Mapping[str, Sequence[Example]] = field(default_factory=dict)
+    notes: Sequence[str] = ()
     source: Dataset | None = field(default=None, repr=False)
 
     def as_dict(self) -> dict[str, Any]:
@@ -123,6 +131,7 @@ class Report:
                     for where, why, what in self.skipped[:SKIPPED]
                 ],
             },
+            "notes": list(self.notes),
             "tables": {
                 table.heading: [dict(zip(table.columns, row, strict=True)) for row in table.rows]
                 for table in self.tables

@@ -3,90 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from seesay.cli.options import load_model, model_options, output_options
-from seesay.cli.output import Progress, note, print_json
-from seesay.errors import ItemsFailed, StorageError, UsageError
+from seesay.cli.commands.eval_prompts import COMMANDS
+from seesay.cli.commands.evaluating import (
+    COLUMNS,
+    data_options,
+    run_and_print,
+    said_options,
+    writing_options,
+    written,
+)
+from seesay.cli.options import model_options, output_options
+from seesay.errors import StorageError, UsageError
 
 if TYPE_CHECKING:
-    from seesay.data.questions import Questions
-    from seesay.data.record import Dataset
     from seesay.evaluate import Report
-    from seesay.evaluate.predictions import Predictions
-    from seesay.model import Model
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-NAMED = 20
-"""Skipped items that are named on stderr; report.json has more of them."""
 
 
 @click.group(name="eval")
 def evaluate() -> None:
     """Measure a model on your data: figures with their uncertainty, chance, and examples."""
-
-
-def _data_options(command: F, batch_size: int = 32) -> F:
-    """Add DATASET and how it is read, and what every evaluation has."""
-    for option in (
-        click.option("--out", type=click.Path(), help="Write report.json and report.html here."),
-        click.option("--batch-size", type=click.IntRange(1), default=batch_size, show_default=True),
-        click.option(
-            "--resamples",
-            type=click.IntRange(0),
-            default=1000,
-            show_default=True,
-            help="Samples behind the confidence intervals; 0 for none.",
-        ),
-        click.option("--seed", default=0, show_default=True, help="Decides what is drawn."),
-        click.option("--limit", type=click.IntRange(1), help="At most so many pictures."),
-        click.option("--root", type=click.Path(), help="The folder that file names start from."),
-        click.option("--separator", help="What stands between the columns."),
-        click.option("--label-column", help="The column with the class, or the answer."),
-        click.option("--text-column", help="The column with the caption, or the question."),
-        click.option("--image-column", help="The column with the file name."),
-        click.option("--split", help="Which part of the data, where there are several."),
-        click.argument("dataset"),
-    ):
-        command = option(command)
-    return command
-
-
-def _said_options(command: F) -> F:
-    """Add --predictions and --save-predictions."""
-    for option in (
-        click.option("--save-predictions", "save", type=click.Path(), help="Write them here."),
-        click.option(
-            "--predictions",
-            type=click.Path(),
-            help="Score what this file says, in place of a model's: COCO or VQA results.",
-        ),
-    ):
-        command = option(command)
-    return command
-
-
-def _writing_options(command: F) -> F:
-    """Add how a text is generated, but for the seed, which every evaluation has."""
-    from seesay.cli.fields import fields_of, parameters
-    from seesay.generation.options import Options
-
-    for field in reversed(fields_of(Options)):
-        if field.name != "seed":
-            for parameter in reversed(parameters(replace(field, default=None))):
-                _append(command, parameter)
-    return command
-
-
-def _append(command: Any, parameter: click.Parameter) -> None:
-    """Add a parameter as click's decorators do."""
-    command.__click_params__ = [*getattr(command, "__click_params__", []), parameter]
 
 
 _controls = click.option(
@@ -113,7 +56,7 @@ def _depths(default: str) -> Callable[[F], F]:
 
 
 @evaluate.command()
-@_data_options
+@data_options
 @_depths("1,5,10")
 @click.option(
     "--long",
@@ -142,7 +85,7 @@ def retrieval(depths: tuple[int, ...], long_from: int, rerank: int | None, **opt
 
 
 @evaluate.command()
-@_data_options
+@data_options
 @_depths("1,5")
 @click.option("--templates", help="A prompt set of the model, or one template with {}.")
 @click.option(
@@ -166,7 +109,7 @@ def zeroshot(
 
 
 @evaluate.command()
-@_data_options
+@data_options
 @click.option("--threshold", type=float, help="Score from which a pair belongs together.")
 @click.option(
     "--score",
@@ -195,7 +138,7 @@ def matching(threshold: float | None, negatives: str, score: str | None, **optio
 
 
 @evaluate.command()
-@_data_options
+@data_options
 @_depths("1,5,10")
 @model_options
 @output_options
@@ -211,10 +154,10 @@ def cra(depths: tuple[int, ...], **options: Any) -> int:
 
 
 @evaluate.command()
-@partial(_data_options, batch_size=8)
-@_said_options
+@partial(data_options, batch_size=8)
+@said_options
 @click.option("--prompt", help="How captions begin, in place of what the model is used to.")
-@_writing_options
+@writing_options
 @model_options
 @output_options
 def caption(prompt: str | None, **options: Any) -> int:
@@ -225,13 +168,13 @@ def caption(prompt: str | None, **options: Any) -> int:
     from seesay.evaluate import captioning as run
     from seesay.evaluate.predictions import domains
 
-    written = {"prompt": prompt, "options": _written(options)}
-    return _evaluate(run, options, **written, groups=domains(options["dataset"]))
+    chosen = {"prompt": prompt, "options": written(options)}
+    return _evaluate(run, options, **chosen, groups=domains(options["dataset"]))
 
 
 @evaluate.command()
-@partial(_data_options, batch_size=8)
-@_said_options
+@partial(data_options, batch_size=8)
+@said_options
 @_controls
 @click.option(
     "--mode",
@@ -247,7 +190,7 @@ def caption(prompt: str | None, **options: Any) -> int:
     type=click.Choice(["vqa", "direct", "exact", "choice"]),
     help="VQA's accuracy; A-OKVQA's; equal to an answer; the right choice. The data decides.",
 )
-@_writing_options
+@writing_options
 @model_options
 @output_options
 def vqa(
@@ -273,12 +216,12 @@ def vqa(
     listed = listed if answers_file is None else list(lines_of(answers_file))
     chosen: dict[str, Any] = {"mode": mode or ("rank" if listed else "generate"), "top": top}
     chosen |= {"answers": listed, "measure": measure, "controls": controls}
-    return _evaluate(run, options, **chosen, options=_written(options))
+    return _evaluate(run, options, **chosen, options=written(options))
 
 
 @evaluate.command()
-@partial(_data_options, batch_size=16)
-@_said_options
+@partial(data_options, batch_size=16)
+@said_options
 @_controls
 @model_options
 @output_options
@@ -292,86 +235,18 @@ def nlvr(controls: bool, **options: Any) -> int:
     return _evaluate(run, options, controls=controls)
 
 
+for _command in COMMANDS:
+    evaluate.add_command(_command)
+
+
 def _evaluate(run: Callable[..., Report], given: dict[str, Any], **chosen: Any) -> int:
-    """Open data and model, measure, print, and write the report."""
-    data, out, quiet = _open(given, run.__name__), given["out"], given["quiet"]
-    if out is not None and Path(out).exists() and not Path(out).is_dir():
-        raise UsageError(f"--out {out} is a file", "give a folder")
-    model: Model | None = None
-    if "save" in given:
-        chosen |= {"save": given["save"], "predictions": _predictions(given)}
-    if chosen.get("predictions") is None:
-        model = load_model(given["model"], given["device"], given["dtype"])
-    report = run(
-        model,
-        data,
-        **chosen,
-        limit=given["limit"],
-        seed=given["seed"],
-        resamples=given["resamples"],
-        batch_size=given["batch_size"],
-        progress=lambda what, total: Progress(what, total, quiet=quiet),
-    )
-    _note_skipped(report, quiet=quiet)
-    if given["as_json"]:
-        print_json(report.as_dict())
-    else:
-        _print(report)
-    if out is not None:
-        report.save(out)
-        note(f"wrote {Path(out) / 'report.json'} and report.html", quiet=quiet)
-    return ItemsFailed.exit_code if report.skipped and given["strict"] else 0
-
-
-def _predictions(options: dict[str, Any]) -> Predictions | None:
-    """Read --predictions; a model has then nothing to do."""
-    from seesay.evaluate import read_predictions
-
-    if options["predictions"] is None:
-        return None
-    if options["model"] is not None:
-        raise UsageError("--predictions and --model are given", "give one of the two")
-    return read_predictions(options["predictions"])
-
-
-def _written(options: dict[str, Any]) -> dict[str, Any]:
-    """What was said about how texts are generated."""
-    from seesay.cli.fields import fields_of, values
-    from seesay.generation.options import Options
-
-    return values([field for field in fields_of(Options) if field.name != "seed"], options)
-
-
-def _open(options: dict[str, Any], task: str) -> Dataset | Questions:
+    """Open the data and measure."""
     from seesay.data.questions import open_questions
     from seesay.data.source import open_dataset
 
-    columns = ("split", "image_column", "text_column", "label_column", "separator", "root")
-    opened = open_questions if task in ("answering", "comparing") else open_dataset
-    return opened(options["dataset"], **{name: options[name] for name in columns})
-
-
-def _print(report: Report) -> None:
-    """Print the figures as a table, and what they are figures of."""
-    rows = [("", "figure", "95 % interval", "chance"), *report.rows()]
-    widths = [max(len(row[i]) for row in rows) for i in range(4)]
-    for name, *cells in rows:
-        padded = (cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))
-        click.echo("  ".join([name.ljust(widths[0]), *padded]).rstrip())
-    if "threshold" in report.settings:
-        told = report.settings["threshold_from"]
-        click.echo(f"threshold {report.settings['threshold']:.4f} ({told})")
-    counts = (f"{value} {key.replace('_', ' ')}" for key, value in report.counts.items())
-    click.echo(f"of {', '.join(counts)}")
-
-
-def _note_skipped(report: Report, *, quiet: bool) -> None:
-    """Name what was skipped; when it is much, the first and how many."""
-    for where, why, what in report.skipped[:NAMED]:
-        note(f"skipped {what or f'{where}: {why}'}", quiet=quiet)
-    if len(report.skipped) > NAMED:
-        told = ", ".join(f"{count} {why}" for why, count in report.reasons().items())
-        note(f"skipped {len(report.skipped)} in all: {told}", quiet=quiet)
+    opened = open_questions if run.__name__ in ("answering", "comparing") else open_dataset
+    data = opened(given["dataset"], **{name: given[name] for name in COLUMNS})
+    return run_and_print(run, data, given, **chosen)
 
 
 def _lines(path: Path) -> list[str]:

@@ -1,0 +1,1 @@
+"""Figures of what is found where: boxes, phrases, masks and lines of text."""
