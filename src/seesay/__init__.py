@@ -5,15 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Collection", "Model", "__version__", "create", "list_models", "load"]
+__all__ = ["Box", "Collection", "Model", "Region", "__version__", "create", "list_models", "load"]
 
 if TYPE_CHECKING:
     from seesay.index import Collection
     from seesay.model import Model, create, load
+    from seesay.regions import Box, Region
 
 _LAZY = {
+    "Box": "seesay.regions",
     "Collection": "seesay.index",
     "Model": "seesay.model",
+    "Region": "seesay.regions",
     "create": "seesay.model",
     "load": "seesay.model",
 }

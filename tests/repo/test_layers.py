@@ -26,6 +26,7 @@ from repo.source_tree import (
 ORDER = (
     {"errors"},
     {"types", "config", "device", "extras", "names"},
+    {"regions"},
     {"protocols"},
     {"nn"},
     {"networks"},
@@ -61,8 +62,8 @@ ALLOWED = {
 }
 """(importing module, unit) -> why an upward import, always lazy, is right."""
 
-FACADE = {"seesay": {"index", "model", "registry"}}
-"""The package itself offers `load`, `create`, `Model` and `Collection` lazily, nothing more."""
+FACADE = {"seesay": {"index", "model", "regions", "registry"}}
+"""The package itself offers `load`, `create`, `Model`, `Collection`, `Region` and `Box` lazily."""
 
 
 def rank(name: str) -> int:

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
+
+from seesay.regions.font import label_font
 
 if TYPE_CHECKING:
     from seesay.processing.image import ImageSpec
@@ -60,7 +62,7 @@ def sheet(picture: Picture, maps: Sequence[tuple[str, Grid]], box: Box) -> Image
     rows = math.ceil(len(tiles) / columns)
     made = Image.new("RGB", (columns * width, rows * (height + LABEL)), "white")
     draw = ImageDraw.Draw(made)
-    font = ImageFont.load_default(size=LABEL - 7)
+    font = label_font(LABEL - 7)
     for i, (label, tile) in enumerate(tiles):
         x, y = i % columns * width, i // columns * (height + LABEL)
         made.paste(tile, (x, y))
