@@ -51,11 +51,15 @@ class Asking:
         template: What the user's text is put into, at "{}": the beginning of a caption, a question.
         options: How the answer is generated.
         drawn: Fields of `options` that are otherwise where tokens are drawn, without beams.
+        forms: The other templates of the task, by the name of what is asked instead: "detailed" of
+            captions, "document" of answers, "phrases" of what is detected. A task's file says which
+            there can be; a family has those it was trained for.
     """
 
     template: str
     options: Options
     drawn: Mapping[str, Any] = field(default_factory=dict)
+    forms: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +114,10 @@ class Family:
             patterns of what is drawn afresh): what training for an objective begins with that was
             trained for another. None for families whose models are trained as they are.
         compats: Whose ways the processor can reproduce where they depart from the original's.
+        resizable: Whether a checkpoint looks at images of other sizes than its own; as large as the
+            processor allows.
+        health: "module:function" (model) -> what `seesay info` tells of a checkpoint that loads and
+            may all the same not work. None for families of which no such ones are known.
     """
 
     name: str
@@ -124,6 +132,8 @@ class Family:
     prompts: str | None = None
     begun: str | None = None
     compats: tuple[str, ...] = ("hf",)
+    resizable: bool = False
+    health: str | None = None
     variants: Mapping[str, Variant] = field(default_factory=dict)
 
     def config_class(self) -> type:

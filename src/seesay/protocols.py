@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from seesay.generation.rules import Rule
     from seesay.processing.image import ImageSpec
+    from seesay.regions import Region, Regions
     from seesay.types import Picture, Prompt, TextBatch
 
 
@@ -216,4 +218,38 @@ class Speaker(Protocol):
 
     def decode(self, rows: Sequence[Sequence[int]]) -> list[str]:
         """Return the texts of rows of written ids."""
+        ...
+
+
+@runtime_checkable
+class RegionSpeaker(Protocol):
+    """What the processor of a generator can do besides that writes where things are.
+
+    `task` is the text that was asked, or what it begins with: it decides the grammar of the answer.
+    """
+
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        """Return what each id of a row adds to its text; joined, they are the text."""
+        ...
+
+    def parse(
+        self,
+        task: str,
+        text: str,
+        size: tuple[int, int],
+        logprobs: Sequence[tuple[str, float]] | None = None,
+    ) -> Regions:
+        """Return what a written text says, and where, in pixels of a picture of this size.
+
+        Never raises, whatever the text. `logprobs` are its pieces with their log-probabilities,
+        for the scores of regions.
+        """
+        ...
+
+    def spell(self, task: str, regions: Sequence[Region], size: tuple[int, int]) -> str:
+        """Return the text that says these regions: what `parse` reads back, to the quantiser."""
+        ...
+
+    def rule(self, task: str) -> Rule | None:
+        """Return the rule that keeps what is written well-formed; None where every text is."""
         ...

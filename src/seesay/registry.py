@@ -15,11 +15,15 @@ FAMILIES: dict[str, str] = {
     "florence": "seesay.families.florence",
     "siglip": "seesay.families.siglip",
     "blip": "seesay.families.blip",
+    "florence2": "seesay.families.florence2",
     "mini": "seesay.families.mini",
 }
 """Family name -> the module whose `FAMILY` declares it. Importing one does not import torch."""
 
 DEFAULT_MODEL = "seesay/mini"
+PAGE_MODEL = "seesay/page"
+PAGE_TASKS = ("read", "detect", "ground", "document")
+"""What `PAGE_MODEL` is the default of: tasks, and answers to questions about a document."""
 
 
 def family(name: str) -> Family:
@@ -46,6 +50,17 @@ def variants() -> dict[str, tuple[Family, Variant]]:
         for declared in families()
         for name, variant in declared.variants.items()
     }
+
+
+def default_model(*asked: str) -> str:
+    """Return the model that does a task when none is named.
+
+    Args:
+        asked: The task, and the switches that were turned on with it.
+    """
+    known = variants().get(PAGE_MODEL)
+    able = known is not None and known[1].weights is not None and known[1].weights.exists()
+    return PAGE_MODEL if able and not set(asked).isdisjoint(PAGE_TASKS) else DEFAULT_MODEL
 
 
 def variant(name: str) -> tuple[Family, Variant]:

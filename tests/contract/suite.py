@@ -42,6 +42,7 @@ from seesay.config import from_dict, to_dict
 from seesay.errors import CheckpointError, InputError, SeesayError, UsageError
 from seesay.family import Layout
 from seesay.model import Model
+from seesay.regions import Box
 from seesay.tasks.task import TASKS
 
 BF16_COSINE = 0.99
@@ -196,9 +197,18 @@ def check_packed_layers_compute_the_same(name: str, folder: Path) -> None:
 
 # -- tasks ---------------------------------------------------------------------------------------
 
+SHORT = {"max_new_tokens": 8}  # families may allow a thousand
+BOXES = (Box(2, 3, 30, 20), Box(0, 0, 40, 30))
+
 REQUESTS: dict[str, Callable[[], dict[str, Any]]] = {
-    "caption": lambda: {"image": picture()},
-    "answer": lambda: {"image": picture(), "question": "what is it?"},
+    "caption": lambda: {"image": picture(), "options": SHORT},
+    "answer": lambda: {"image": picture(), "question": "what is it?", "options": SHORT},
+    "detect": lambda: {"image": picture(), "options": SHORT},
+    "ground": lambda: {"image": picture(), "caption": "a cat on a mat", "options": SHORT},
+    "segment": lambda: {"image": picture(), "boxes": BOXES, "options": SHORT},
+    "read": lambda: {"image": picture(), "options": SHORT},
+    "describe": lambda: {"image": picture(), "boxes": BOXES, "options": SHORT},
+    "prompt": lambda: {"image": picture(), "prompt": "what is it?", "options": SHORT},
     "embed": lambda: {"image": picture()},
     "classify": lambda: {"image": picture(), "labels": ("cat", "dog", "狗")},
     "match": lambda: {"image": picture(), "text": "a red square"},

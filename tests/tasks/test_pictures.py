@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 import seesay
 from contract.probes import picture
 from seesay.errors import InputError, UsageError
 from seesay.model import Model
-from seesay.tasks.pictures import pixel_chunks, serve
+from seesay.tasks.pictures import Seen, pixel_chunks, serve
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Served:
     def __init__(self, model: Model, requests: list[Asked], batch_size: int) -> None:
         self.encoded: list[int] = []
         self.answered: list[list[int]] = []
+        self.sizes: list[list[tuple[int, int]]] = []
         self.results = list(
             serve(
                 model, requests, self.respond, see=self.see, batch_size=batch_size,
@@ -53,14 +56,15 @@ class Served:
         self.encoded.append(len(pixels))
         return pixels.mean((2, 3))
 
-    def respond(self, groups: list[list[Asked]], seen: Tensor) -> list[str]:
-        assert len(groups) == len(seen)
+    def respond(self, groups: list[list[Asked]], seen: Seen) -> list[str]:
+        assert len(groups) == len(seen.features) == len(seen.sizes)
         assert len({len(group) for group in groups}) == 1
         assert len({asked.kind for group in groups for asked in group}) == 1
         self.answered.append([len(group) for group in groups])
+        self.sizes += seen.sizes
         return [
             f"{asked.text} {float(row.sum()):.4f}"
-            for group, row in zip(groups, seen, strict=True)
+            for group, row in zip(groups, seen.features, strict=True)
             for asked in group
         ]
 
@@ -99,6 +103,21 @@ def test_several_images_of_a_request_reach_it_though_their_chunks_differ(model: 
         served = Served(model, [Asked(frames, "video"), Asked(frames[:2], "short")], size)
         assert [result.split()[0] for result in served.results] == ["video", "short"]
         assert sum(served.encoded) == 7
+
+
+@pytest.mark.parametrize("decode", ["exact", "fast"])
+def test_the_sizes_of_the_upright_originals_are_told(
+    model: Model, monkeypatch: pytest.MonkeyPatch, decode: str
+) -> None:
+    monkeypatch.setattr(model, "decode", decode)
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    turned = io.BytesIO()
+    picture(640, 480).save(turned, "JPEG", exif=exif)
+    images = (turned.getvalue(), picture(50, 70), b"no image", picture(8, 9))
+    requests = [Asked((image,), str(i)) for i, image in enumerate(images)]
+    assert Served(model, requests, 3).sizes == [[(480, 640)], [(50, 70)], [(8, 9)]]
+    assert Served(model, [Asked(images[:2], "")], 1).sizes == [[(480, 640), (50, 70)]]
 
 
 def test_pixels_of_other_sizes_go_through_in_batches_of_their_own(

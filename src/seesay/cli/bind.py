@@ -7,7 +7,9 @@ that there must be takes the remaining arguments. Each combination is one reques
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +19,23 @@ from seesay.cli.fields import Field, fields_of, parameters, values
 from seesay.cli.options import load_model, model_options, output_options
 from seesay.cli.output import Progress, as_dict, note, print_json, report_failures
 from seesay.errors import InputError, ItemsFailed, UsageError
-from seesay.names import shown
+from seesay.family import resolve
+from seesay.names import printable, shown
+from seesay.regions import Regions
+from seesay.registry import default_model
 
 if TYPE_CHECKING:
     from seesay.tasks.task import Task
+
+
+EXPORTS = {
+    "coco": ("seesay.regions.export:coco", "Write the regions to this COCO file."),
+    "label_studio": (
+        "seesay.regions.export:label_studio",
+        "Write the regions to this file of Label Studio's tasks.",
+    ),
+}
+"""What regions are written as besides: the option, its function, its line of help."""
 
 
 def command(task: Task) -> click.Command:
@@ -30,6 +45,12 @@ def command(task: Task) -> click.Command:
     params = [parameter for field in fields for parameter in parameters(field)]
     about = [f"{field.name.upper()}: {field.help}" for field in fields if field.positional]
     drawable, writable = hasattr(output, "draw"), hasattr(output, "arrays")
+    exports = EXPORTS if issubclass(output, Regions) else {}
+    for name, (_, text) in exports.items():
+        params.append(click.Option([f"--{name.replace('_', '-')}"], metavar="FILE", help=text))
+    if task.prompted:
+        text = "Pixels on a side, or HEIGHTxWIDTH, by models that take any; for larger pictures."
+        params.append(click.Option(["--image-size"], callback=_side, metavar="N", help=text))
     if drawable:
         text = "Write the picture with the result drawn on it; a folder for several."
         params.append(click.Option(["--save-annotated"], help=text))
@@ -44,7 +65,7 @@ def command(task: Task) -> click.Command:
             )
         )
 
-    @model_options
+    @partial(model_options, default=default_model(task.name))
     @output_options
     def callback(
         model: str | None,
@@ -56,12 +77,17 @@ def command(task: Task) -> click.Command:
         batch_size: int | None = None,
         save_annotated: str | None = None,
         out: str | None = None,
+        image_size: tuple[int, int] | None = None,
         **given: Any,
     ) -> int:
         requests = _requests(request, fields, values(fields, given))
         if save_annotated:
             _check_picture_name(Path(save_annotated))
-        loaded = load_model(model, device, dtype, optimize=not drawable)
+        switched = [name for name, value in given.items() if value is True]
+        chosen = model or default_model(task.name, *switched)
+        loaded = load_model(
+            chosen, device, dtype, optimize=not task.gradients, image_size=image_size
+        )
         loaded.require(task.name)
         with Progress(task.command, len(requests), quiet=quiet) as progress:
             together = {} if batch_size is None else {"batch_size": batch_size}
@@ -75,6 +101,9 @@ def command(task: Task) -> click.Command:
         names = [field.name for field in fields if field.identifies]
         if save_annotated:
             _save_drawings(rows, Path(save_annotated), quiet)
+        for name in exports:
+            if given[name]:
+                _save_document(EXPORTS[name][0], rows, Path(given[name]), quiet)
         if out:
             _save_arrays(output, rows, names, Path(out), quiet)
         elif as_json:
@@ -117,7 +146,7 @@ def _requests(request: type, fields: Sequence[Field], given: dict[str, Any]) -> 
     """One request per combination of the fields that take many, the others repeated."""
     many = {field.name: field for field in fields if field.each}
     lists = {
-        name: expand(given[name]) if field.is_image else list(given[name])
+        name: expand(_listed(given[name])) if field.is_image else list(given[name])
         for name, field in many.items()
         if given.get(name)
     }
@@ -132,6 +161,22 @@ def _requests(request: type, fields: Sequence[Field], given: dict[str, Any]) -> 
     return [
         request(**fixed, **dict(zip(lists, combined, strict=True))) for combined in combinations
     ]
+
+
+def _listed(value: Any) -> Sequence[str]:
+    return [value] if isinstance(value, str) else value
+
+
+def _side(ctx: Any, param: Any, value: str | None) -> tuple[int, int] | None:
+    """Read height and width of the pixels, or one number for both."""
+    if value is None:
+        return None
+    try:
+        sides = [int(part) for part in value.lower().split("x")]
+        height, width = sides if len(sides) > 1 else sides * 2
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is not N or HEIGHTxWIDTH", ctx, param) from None
+    return height, width
 
 
 def _document(
@@ -181,6 +226,13 @@ def _save_drawings(rows: Sequence[tuple[Any, Any]], target: Path, quiet: bool) -
     for i, (request, result) in enumerate(rows):
         result.draw().save(target / f"{i:04}-{Path(request.image).stem[:80]}.png")
     note(f"wrote {len(rows)} pictures to {target}", quiet=quiet)
+
+
+def _save_document(make: str, rows: Sequence[tuple[Any, Any]], target: Path, quiet: bool) -> None:
+    """Write the regions of all results as a document of another program."""
+    made = resolve(make)([result for _, result in rows], [printable(r.image) for r, _ in rows])
+    target.write_text(json.dumps(made, ensure_ascii=False, indent=1) + "\n", "utf-8")
+    note(f"wrote {len(rows)} to {target}", quiet=quiet)
 
 
 def _save_arrays(

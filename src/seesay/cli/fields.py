@@ -6,6 +6,7 @@
 | a text, a number | an option that is named after it |
 | true or false | a switch: --early or --no-early |
 | a tuple of texts | one option with commas, one that names a file with a text on each line |
+| boxes, a grid | an option x1,y1,x2,y2 that may come again, and one as 2x2: see `WRITTEN` |
 | a mapping whose metadata names `options` | the options of that dataclass |
 """
 
@@ -21,9 +22,16 @@ import click
 
 from seesay.errors import InputError, UsageError
 from seesay.family import resolve
+from seesay.regions import Box
+from seesay.tasks.tiles import Grid
 from seesay.types import ImageInput
 
 NUMBERS = {int: "N", float: "X"}
+WRITTEN: dict[Any, tuple[str, str, type]] = {
+    Box: ("X1,Y1,X2,Y2", ",", float),
+    Grid: ("COLUMNSxROWS", "x", int),
+}
+"""Records of numbers: how they are written, what stands between the numbers, and their type."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +44,8 @@ class Field:
         listed: Whether it is a tuple.
         required: Whether it has no default.
         each: Whether many may be given, each of which makes a request.
+        folder: Whether they are the images of one folder, not several arguments.
+        leading: Whether it stands without a name though there need not be one.
         default: What it is when it is not given.
         help: Its documentation.
         nested: The dataclass whose fields it may set, for a mapping.
@@ -46,6 +56,8 @@ class Field:
     listed: bool
     required: bool
     each: bool
+    folder: bool
+    leading: bool
     default: Any
     help: str
     nested: str | None
@@ -58,7 +70,13 @@ class Field:
     @property
     def positional(self) -> bool:
         """Whether it stands without a name: images, and texts that there must be."""
-        return self.is_image or (self.required and not self.listed and str in self.kinds)
+        text = self.required and not self.listed and str in self.kinds
+        return self.is_image or self.leading or text
+
+    @property
+    def record(self) -> Any:
+        """The type of `WRITTEN` it is of, or None."""
+        return next((kind for kind in WRITTEN if kind in self.kinds), None)
 
     @property
     def identifies(self) -> bool:
@@ -81,6 +99,8 @@ def fields_of(request: type) -> list[Field]:
                 listed and ImageInput not in kinds,
                 required,
                 bool(field.metadata.get("each")),
+                field.metadata.get("each") == "folder",
+                bool(field.metadata.get("positional")),
                 None if field.default is dataclasses.MISSING else field.default,
                 field.metadata.get("help", ""),
                 field.metadata.get("options"),
@@ -92,7 +112,7 @@ def fields_of(request: type) -> list[Field]:
 def parameters(field: Field) -> list[click.Parameter]:
     """Return the parameters of a command that fill a field."""
     if field.positional:
-        nargs = -1 if field.each else 1
+        nargs = -1 if field.each and not field.folder else 1
         return [click.Argument([field.name], nargs=nargs, required=field.required)]
     if field.nested:
         # what holds of those that are not given, the model's family decides
@@ -102,6 +122,10 @@ def parameters(field: Field) -> list[click.Parameter]:
     if kinds == {bool}:
         off = f"{flag}/--no-{flag[2:]}"
         return [click.Option([off, field.name], default=None, help=field.help)]
+    if field.record:
+        reads, metavar = _record(field.record), WRITTEN[field.record][0]
+        how: dict[str, Any] = {"multiple": field.listed, "metavar": metavar, "callback": reads}
+        return [click.Option([flag], help=field.help, **how)]
     if field.listed:
         reads = _split(int if int in kinds else str)
         made = [click.Option([flag], help=field.help, callback=reads, metavar="A,B,C")]
@@ -142,7 +166,7 @@ def values(fields: Sequence[Field], given: Mapping[str, Any]) -> dict[str, Any]:
             found[field.name] = values(inner, given)
             continue
         value = given.get(field.name)
-        file = given.get(f"{field.name}_file") if field.listed else None
+        file = given.get(f"{field.name}_file")
         flag = f"--{field.name.replace('_', '-')}"
         if file is not None:
             if value is not None:
@@ -151,7 +175,9 @@ def values(fields: Sequence[Field], given: Mapping[str, Any]) -> dict[str, Any]:
         if value is not None and value != ():
             found[field.name] = value
         elif field.listed and field.required:
-            raise UsageError(f"{flag} is missing", f"{flag} a,b,c, or {flag}-file FILE")
+            told = WRITTEN[field.record][0].lower() if field.record else "a,b,c"
+            more = "" if field.record else f", or {flag}-file FILE"
+            raise UsageError(f"{flag} is missing", f"{flag} {told}{more}")
     return found
 
 
@@ -195,6 +221,26 @@ def _split(kind: type) -> Any:
             return tuple(kind(part) for part in parts if part)
         except ValueError:
             raise click.BadParameter(f"{value!r} is no list of whole numbers", ctx, param) from None
+
+    return read
+
+
+def _record(kind: Any) -> Any:
+    """A callback that reads a record of numbers, or each of several."""
+    metavar, between, number = WRITTEN[kind]
+
+    def one(ctx: Any, param: Any, value: str) -> Any:
+        parts = value.replace("，", ",").lower().split(between)
+        try:
+            return kind(*(number(part) for part in parts))
+        except (TypeError, ValueError):
+            said = f"{value!r} is not {metavar.lower()}"
+            raise click.BadParameter(said, ctx, param) from None
+
+    def read(ctx: Any, param: Any, value: Any) -> Any:
+        if isinstance(value, (list, tuple)):
+            return tuple(one(ctx, param, part) for part in value)
+        return None if value is None else one(ctx, param, value)
 
     return read
 

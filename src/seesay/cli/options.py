@@ -25,7 +25,7 @@ def complete_model(
     return [CompletionItem(name) for name in known if name.startswith(begun)]
 
 
-def model_options(command: F) -> F:
+def model_options(command: F, default: str = DEFAULT_MODEL) -> F:
     """Add --model, --device and --dtype."""
     for option in (
         click.option(
@@ -37,7 +37,7 @@ def model_options(command: F) -> F:
             "-m",
             default=None,
             shell_complete=complete_model,
-            help=f"Hub id, folder, file or built-in.  [default: {DEFAULT_MODEL}]",
+            help=f"Hub id, folder, file or built-in.  [default: {default}]",
         ),
     ):
         command = option(command)
@@ -56,9 +56,16 @@ def output_options(command: F) -> F:
 
 
 def load_model(
-    name: str | None, device: str, dtype: str, *, optimize: bool = True, decode: Any = "exact"
+    name: str | None,
+    device: str,
+    dtype: str,
+    *,
+    optimize: bool = True,
+    decode: Any = "exact",
+    image_size: tuple[int, int] | None = None,
 ) -> Model:
     """Load the model that the options name, ready for inference."""
     from seesay.model import load
 
-    return load(name or DEFAULT_MODEL, device=device, dtype=dtype, optimize=optimize, decode=decode)
+    how: dict[str, Any] = {"optimize": optimize, "decode": decode, "image_size": image_size}
+    return load(name or DEFAULT_MODEL, device=device, dtype=dtype, **how)

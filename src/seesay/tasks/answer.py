@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from seesay.errors import InputError, UsageError, all_or_raise
 from seesay.tasks.caption import WrittenText
+from seesay.tasks.finding import ONE_IMAGE
+from seesay.tasks.tiles import TILES, Grid, as_grid
 from seesay.types import ImageInput
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from seesay.model import Model
+    from seesay.tasks.pictures import Seen
 
 TOP = 128
 """How many answers are scored whole, unless told otherwise: as published for VQAv2's 3128."""
@@ -24,12 +25,16 @@ class AnswerInput:
     """An image and a question.
 
     Attributes:
+        document: Whether the image is a page, and the question about what it says.
         answers: When given, the answer is one of these, and `options` are of no use.
         options: Fields of `seesay.generation.Options`; for the others the published values hold.
     """
 
-    image: ImageInput = field(metadata={"help": "An image."})
+    image: ImageInput = field(metadata=ONE_IMAGE)
     question: str = field(metadata={"help": "Questions about it.", "each": True})
+    document: bool = field(
+        default=False, metadata={"help": "The image is a page; ask the model of documents."}
+    )
     answers: tuple[str, ...] | None = field(
         default=None, metadata={"help": "Choose among these instead of writing an answer."}
     )
@@ -37,6 +42,7 @@ class AnswerInput:
         default=TOP,
         metadata={"help": "How many of the answers are scored whole: those that begin likeliest."},
     )
+    tiles: Grid | None = field(default=None, metadata=TILES)
     options: Mapping[str, Any] = field(
         default_factory=dict, metadata={"options": "seesay.generation.options:Options"}
     )
@@ -67,6 +73,8 @@ def answer(
     images: Iterable[ImageInput] | ImageInput,
     questions: Sequence[str] | str,
     *,
+    document: bool = False,
+    tiles: tuple[int, int] | None = None,
     batch_size: int = 8,
     **options: Any,
 ) -> list[AnswerOutput]:
@@ -75,7 +83,11 @@ def answer(
     Args:
         model: One that reads questions and writes.
         images: As many as questions, or one for all; one that follows itself is encoded once.
-        questions: As many as images, or one for all.
+        questions: As many as images, or one for all. One that begins with a task token of its own,
+            as "<DocVQA>who signed?", is asked as it stands by families that have such tokens.
+        document: Whether images are pages, and questions about what they say.
+        tiles: Columns and rows of parts that are asked besides the whole, each seen as large as
+            the model can: the surest answer counts. For small letters on large pages.
         batch_size: How many are answered together. What is answered does not depend on it.
         **options: As in `tasks.caption`.
 
@@ -84,7 +96,8 @@ def answer(
             not pair up.
         ItemsFailed: Some images cannot be read.
     """
-    requests = _requests(images, questions, options=options)
+    given = {"document": document, "tiles": tiles, "options": options}
+    requests = _requests(images, questions, **given)
     return all_or_raise(run(model, requests, batch_size=batch_size))
 
 
@@ -140,21 +153,28 @@ def run(
 ) -> Iterator[AnswerOutput | InputError]:
     """Serve requests in batches of those with the same options or answers."""
     from seesay.tasks.pictures import serve
-    from seesay.tasks.writing import asked, choose, write
+    from seesay.tasks.writing import asked, choose, filled, write
 
     model.require("answer")
     for answers, top, options in {(r.answers, r.top, tuple(r.options)) for r in requests}:
         _check(answers, top, options)
-    asking = {id(r): asked(model, "answer", r.options) for r in requests}
+    if any([as_grid(request.tiles) for request in requests]):
+        whole = run(model, [r for r in requests if not r.tiles], batch_size=batch_size)
+        for request in requests:
+            yield _surest(model, request, batch_size) if request.tiles else next(whole)
+        return
+    asking = {
+        id(r): asked(model, "answer", r.options, "document" if r.document else "") for r in requests
+    }
 
-    def respond(groups: list[list[AnswerInput]], seen: Tensor) -> list[AnswerOutput]:
+    def respond(groups: list[list[AnswerInput]], seen: Seen) -> list[AnswerOutput]:
         listed = [request for group in groups for request in group]
-        template, options = asking[id(listed[0])]
-        questions = [template.replace("{}", request.question) for request in listed]
+        options = asking[id(listed[0])][1]
+        questions = [filled(asking[id(r)][0], r.question) for r in listed]
         if listed[0].answers is None:
-            found = write(model, "answer", questions, seen[:, 0], options)
+            found = write(model, "answer", questions, seen.features[:, 0], options)
         else:
-            found = choose(model, questions, listed[0].answers, seen[:, 0], listed[0].top)
+            found = choose(model, questions, listed[0].answers, seen.features[:, 0], listed[0].top)
         return [AnswerOutput(answers=answers) for answers in found]
 
     yield from serve(
@@ -165,6 +185,20 @@ def run(
         alike=lambda request: (asking[id(request)][1], request.answers, request.top),
         batch_size=batch_size,
     )
+
+
+def _surest(model: Model, request: AnswerInput, batch_size: int) -> AnswerOutput | InputError:
+    """The answer of the tile, or of the whole, that is surest of it, token by token."""
+    from seesay.tasks.tiles import best_answer
+
+    def sure(found: AnswerOutput) -> float:
+        best = found.answers[0]
+        return sum(best.logprobs) / len(best.logprobs) if best.logprobs else best.score
+
+    found: AnswerOutput | InputError = best_answer(
+        request, lambda pieces: run(model, pieces, batch_size=batch_size), sure
+    )
+    return found
 
 
 def _check(answers: tuple[str, ...] | None, top: int, options: Sequence[str]) -> None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from seesay.errors import InputError, UsageError, all_or_raise
 from seesay.types import ImageInput
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from seesay.model import Model
+    from seesay.tasks.pictures import Seen
+
+
+Length = Literal["short", "detailed", "paragraph"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,13 +22,15 @@ class CaptionInput:
     """An image to describe, and how.
 
     Attributes:
+        length: A sentence, some sentences, or a paragraph, by models that were trained for it.
         options: Fields of `seesay.generation.Options`; for the others the published values hold.
     """
 
     image: ImageInput = field(metadata={"help": "An image, or a folder.", "each": True})
+    length: Length = field(default="short", metadata={"help": "How much to say."})
     prompt: str | None = field(
         default=None,
-        metadata={"help": "How captions begin, in place of what the model is used to."},
+        metadata={"help": "How captions begin, or are asked for, instead of as usual."},
     )
     options: Mapping[str, Any] = field(
         default_factory=dict, metadata={"options": "seesay.generation.options:Options"}
@@ -72,6 +76,7 @@ def caption(
     images: Iterable[ImageInput] | ImageInput,
     prompt: str | None = None,
     *,
+    length: Length = "short",
     batch_size: int = 8,
     **options: Any,
 ) -> list[CaptionOutput]:
@@ -80,7 +85,9 @@ def caption(
     Args:
         model: One that writes.
         images: Paths, encoded bytes, PIL images or arrays [h, w, c]; one or many.
-        prompt: How captions begin; None for what the family was trained with, "" for nothing.
+        prompt: How captions begin, or by models that read what they are asked, the whole of that;
+            None for what the family was trained with, "" for nothing.
+        length: "short", "detailed" or "paragraph", by models that were trained for it.
         batch_size: How many images are described together. What is written does not depend on it.
         **options: Fields of `seesay.generation.Options`: num_beams=3; or do_sample=True, top_p=0.9,
             num_return_sequences=5, seed=1. For others the family's published values hold.
@@ -93,7 +100,8 @@ def caption(
 
     if not isinstance(prompt, str | None):
         raise UsageError(f"prompt is {type(prompt).__name__}, not one text for all images")
-    requests = [CaptionInput(image=i, prompt=prompt, options=options) for i in as_list(images)]
+    given: dict[str, Any] = {"prompt": prompt, "length": length, "options": options}
+    requests = [CaptionInput(image=image, **given) for image in as_list(images)]
     return all_or_raise(run(model, requests, batch_size=batch_size))
 
 
@@ -105,13 +113,19 @@ def run(
     from seesay.tasks.writing import asked, write
 
     model.require("caption")
-    asking = {id(r): asked(model, "caption", r.options) for r in requests}
+    for prompt, length in {(r.prompt, r.length) for r in requests}:
+        if prompt is not None and length != "short":
+            raise UsageError(f"a prompt and length={length!r} are given", "give one of the two")
+    forms = {"short": ""}
+    asking = {
+        id(r): asked(model, "caption", r.options, forms.get(r.length, r.length)) for r in requests
+    }
 
-    def respond(groups: list[list[CaptionInput]], seen: Tensor) -> list[CaptionOutput]:
+    def respond(groups: list[list[CaptionInput]], seen: Seen) -> list[CaptionOutput]:
         listed = [request for group in groups for request in group]
         template, options = asking[id(listed[0])]
         begun = [template.replace("{}", "") if r.prompt is None else r.prompt for r in listed]
-        written = write(model, "caption", begun, seen[:, 0], options)
+        written = write(model, "caption", begun, seen.features[:, 0], options)
         return [CaptionOutput(captions=texts) for texts in written]
 
     yield from serve(

@@ -10,9 +10,8 @@ from seesay.errors import InputError, UsageError, all_or_raise
 from seesay.types import ImageInput
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from seesay.model import Model
+    from seesay.tasks.pictures import Seen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,9 +89,9 @@ def run(
     model.require("compare")
     module: Any = model.module
 
-    def respond(groups: list[list[CompareInput]], seen: Tensor) -> list[CompareOutput]:
+    def respond(groups: list[list[CompareInput]], seen: Seen) -> list[CompareOutput]:
         ids, mask = pair_ids(model, [request.statement for group in groups for request in group])
-        first, second = seen.repeat_interleave(len(groups[0]), 0).unbind(1)
+        first, second = seen.features.repeat_interleave(len(groups[0]), 0).unbind(1)
         likely = module.compare(first, second, ids, mask).float().softmax(-1)[:, 1]
         return [CompareOutput(true=p > 0.5, probability=p) for p in likely.tolist()]
 

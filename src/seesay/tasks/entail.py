@@ -11,9 +11,8 @@ from seesay.tasks.classify import ClassifyOutput, LabelScore
 from seesay.types import ImageInput
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from seesay.model import Model
+    from seesay.tasks.pictures import Seen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,9 +68,9 @@ def run(
     model.require("entail")
     module: Any = model.module
 
-    def respond(groups: list[list[EntailInput]], seen: Tensor) -> list[ClassifyOutput]:
+    def respond(groups: list[list[EntailInput]], seen: Seen) -> list[ClassifyOutput]:
         ids, mask = pair_ids(model, [request.text for group in groups for request in group])
-        pixels = seen[:, 0].repeat_interleave(len(groups[0]), 0)
+        pixels = seen.features[:, 0].repeat_interleave(len(groups[0]), 0)
         logits = module.classify_pair(pixels, ids, mask).float()
         # a checkpoint may be silent about what its classes mean
         names = list(getattr(model.config, "class_names", ())) or list(

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from seesay.model import Model
+    from seesay.tasks.pictures import Seen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,11 +122,11 @@ def run(
             "ask for features of images, or of texts",
         )
 
-    def respond(groups: list[list[FeaturesInput]], seen: Tensor) -> list[Features]:
+    def respond(groups: list[list[FeaturesInput]], seen: Seen) -> list[Features]:
         asked = [request.text for group in groups for request in group]
         if asked[0] is not None:
-            return _pairs(model, [text or "" for text in asked], seen[:, 0])
-        found = _images(module, seen[:, 0], whole)
+            return _pairs(model, [text or "" for text in asked], seen.features[:, 0])
+        found = _images(module, seen.features[:, 0], whole)
         return [one for one in found for _ in groups[0]]
 
     looking = serve(

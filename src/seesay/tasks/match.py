@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from seesay.model import Model
+    from seesay.tasks.pictures import Seen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,19 +132,20 @@ def run(
         texts = list(dict.fromkeys(request.text for request in requests))
         vectors = dict(zip(texts, model.embed_texts(texts), strict=True))
 
-    def respond(groups: list[list[MatchInput]], seen: Tensor) -> list[MatchOutput]:
+    def respond(groups: list[list[MatchInput]], seen: Seen) -> list[MatchOutput]:
         asked = [request for group in groups for request in group]
         logits: list[Any] = [None] * len(asked)
         cosines: list[Any] = [None] * len(asked)
         if judges:
             ids, mask = pair_ids(model, [request.text for request in asked])
             # the frames of a video are one long image: [G, N, P, D] to [G, N * P, D]
-            logits = module.match(seen.flatten(1, 2), ids, mask).float().tolist()
+            logits = module.match(seen.features.flatten(1, 2), ids, mask).float().tolist()
         if compares:
-            found = seen.flatten(0, 1)
+            found = seen.features.flatten(0, 1)
             if judges:
                 found = module.project_image(module.pool_tokens(found))
-            found = F.normalize(found.float().view(*seen.shape[:2], -1), dim=-1).mean(1).cpu()
+            found = found.float().view(*seen.features.shape[:2], -1)
+            found = F.normalize(found, dim=-1).mean(1).cpu()
             images = F.normalize(found, dim=-1).repeat_interleave(len(groups[0]), 0)
             cosines = (images * torch.stack([vectors[r.text] for r in asked])).sum(-1).tolist()
         return [_scored(module, *pair) for pair in zip(cosines, logits, strict=True)]

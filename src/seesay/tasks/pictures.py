@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 Request = TypeVar("Request")
 Output = TypeVar("Output")
 Item = TypeVar("Item")
+Sized = tuple[Tensor, tuple[int, int]]
+"""What is kept of one image, and width and height of its upright original."""
 
 
 class PixelChunk(NamedTuple):
@@ -39,12 +41,27 @@ class PixelChunk(NamedTuple):
         size: How many they are.
         batches: Pixels [n, 3, h, w] of one size each, and which of the chunk they are, from 0.
         failures: What could not be read: position in the whole input to the error.
+        originals: Width and height of each upright original, however small it was decoded; None
+            for those that could not be read.
     """
 
     start: int
     size: int
     batches: list[tuple[list[int], Tensor]]
     failures: dict[int, InputError]
+    originals: list[tuple[int, int] | None]
+
+
+class Seen(NamedTuple):
+    """What was seen of the images of some requests.
+
+    Attributes:
+        features: [G, N, ...]: one row for each of G groups of requests, N images in it.
+        sizes: Width and height of the upright originals, [G][N].
+    """
+
+    features: Tensor
+    sizes: list[list[tuple[int, int]]]
 
 
 def pixel_chunks(
@@ -62,17 +79,18 @@ def pixel_chunks(
         spec = model.processor.image
         at_least = spec.shortest_edge or min(spec.size)
 
-    def prepare(i: int) -> Tensor | InputError:
+    def prepare(i: int) -> Sized | InputError:
         try:
             item = images[i]
             label = None if isinstance(item, (str, os.PathLike)) else f"image {i}"
-            return model.processor.images([open_picture(item, name=label, at_least=at_least)])
+            picture = open_picture(item, name=label, at_least=at_least)
+            return model.processor.images([picture]), picture.size
         except InputError as error:
             return error
 
     workers = min(8, os.cpu_count() or 1)
     with ThreadPoolExecutor(max_workers=workers) as pool:
-        pending: deque[Future[Tensor | InputError]] = deque()
+        pending: deque[Future[Sized | InputError]] = deque()
         ahead = iter(range(len(images)))
         for start in range(0, len(images), batch_size):
             for i in itertools.islice(ahead, 2 * batch_size + workers - len(pending)):
@@ -82,22 +100,24 @@ def pixel_chunks(
             # by size: some models keep the proportions of their pictures
             sizes: dict[torch.Size, list[int]] = {}
             failures: dict[int, InputError] = {}
-            for i, pixels in enumerate(decoded):
-                if isinstance(pixels, Tensor):
-                    sizes.setdefault(pixels.shape, []).append(i)
+            originals: list[tuple[int, int] | None] = [None] * count
+            for i, found in enumerate(decoded):
+                if isinstance(found, InputError):
+                    failures[start + i] = found
                 else:
-                    failures[start + i] = pixels
+                    sizes.setdefault(found[0].shape, []).append(i)
+                    originals[i] = found[1]
             batches = [
-                (rows, torch.cat([decoded[i] for i in rows]))  # type: ignore[misc]
+                (rows, torch.cat([decoded[i][0] for i in rows]))  # type: ignore[index]
                 for rows in sizes.values()
             ]
-            yield PixelChunk(start, count, batches, failures)
+            yield PixelChunk(start, count, batches, failures, originals)
 
 
 def serve(
     model: Model,
     requests: Sequence[Request],
-    respond: Callable[[list[list[Request]], Tensor], Sequence[Output]],
+    respond: Callable[[list[list[Request]], Seen], Sequence[Output]],
     *,
     see: Callable[[Tensor], Tensor],
     batch_size: int,
@@ -110,8 +130,7 @@ def serve(
         model: Whose processor makes the pixels.
         requests: Requests that follow each other on the same images share their encoding.
         respond: Called with requests by image, equally many of each, and what was seen of the
-            images [G, N, ...], one row for each group and N images in it; returns the outputs one
-            after another. Runs without gradients.
+            images; returns the outputs one after another. Runs without gradients.
         see: Pixels [B, 3, h, w] to what is kept of each image, [B, ...].
         batch_size: How many images are encoded together, and requests answered, at most.
         images: The images of a request; its `image` when None.
@@ -122,14 +141,14 @@ def serve(
     """
     groups = deque(_groups(requests, images or (lambda request: (request.image,))))  # type: ignore[attr-defined]
     items = [item for looked_at, _ in groups for item in looked_at]
-    held: deque[Tensor | InputError] = deque()
+    held: deque[Sized | InputError] = deque()
     for chunk in pixel_chunks(model, items, batch_size):
         found: list[Any] = [chunk.failures.get(chunk.start + i) for i in range(chunk.size)]
         with without_gradient(model.module):
             for rows, pixels in chunk.batches:
                 seen = see(pixels.to(model.device, model.dtype, memory_format=torch.channels_last))
                 for row, one in zip(rows, seen, strict=True):
-                    found[row] = one
+                    found[row] = one, chunk.originals[row]
         held.extend(found)
         ready = []
         while groups and len(held) >= len(groups[0][0]):
@@ -148,27 +167,27 @@ def _groups(
         yield listed[0][0], [request for _, request in listed]
 
 
-def _together(seen: Sequence[Tensor | InputError]) -> Tensor | InputError:
-    """What was seen of a request's images [N, ...], or the first error."""
+def _together(seen: Sequence[Sized | InputError]) -> Seen | InputError:
+    """What was seen of the images of one group, or the first error."""
     for one in seen:
         if isinstance(one, InputError):
             return one
-    tensors = [one for one in seen if isinstance(one, Tensor)]
-    if len({one.shape for one in tensors}) > 1:
+    known = [one for one in seen if not isinstance(one, InputError)]
+    if len({features.shape for features, _ in known}) > 1:
         return InputError("images that are looked at together become pixels of different sizes")
-    return torch.stack(tensors)
+    return Seen(torch.stack([features for features, _ in known])[None], [[s for _, s in known]])
 
 
 def _answers(
     model: Model,
-    groups: Sequence[tuple[list[Request], Tensor | InputError]],
-    respond: Callable[[list[list[Request]], Tensor], Sequence[Output]],
+    groups: Sequence[tuple[list[Request], Seen | InputError]],
+    respond: Callable[[list[list[Request]], Seen], Sequence[Output]],
     alike: Callable[[Request], Hashable],
     batch_size: int,
 ) -> Iterator[Output | InputError]:
     """The outputs of requests whose images have been encoded, in order."""
     results: dict[int, Output | InputError] = {}
-    batches: dict[Hashable, list[tuple[int, list[Request], Tensor]]] = {}
+    batches: dict[Hashable, list[tuple[int, list[Request], Seen]]] = {}
     start = 0
     for requests, seen in groups:
         for _, run in itertools.groupby(requests, key=alike):
@@ -176,16 +195,16 @@ def _answers(
                 if isinstance(seen, InputError):
                     results |= {start + i: seen for i in range(len(part))}
                 else:
-                    key = (alike(part[0]), len(part), seen.shape)
+                    key = (alike(part[0]), len(part), seen.features.shape)
                     batches.setdefault(key, []).append((start, part, seen))
                 start += len(part)
     for parts in batches.values():
         count = len(parts[0][1])
         for some in _slices(parts, max(1, batch_size // count)):
+            features = torch.cat([seen.features for _, _, seen in some])
+            sizes = [row for _, _, seen in some for row in seen.sizes]
             with without_gradient(model.module):
-                outputs = respond(
-                    [part for _, part, _ in some], torch.stack([seen for _, _, seen in some])
-                )
+                outputs = respond([part for _, part, _ in some], Seen(features, sizes))
             positions = [first + i for first, part, _ in some for i in range(len(part))]
             results |= dict(zip(positions, outputs, strict=True))
     for i in range(start):

@@ -3,6 +3,9 @@
 `Input` and `Output` are frozen dataclasses. A field's `metadata["help"]` is its documentation, on
 the command line as elsewhere; its type decides the form: an image, a text, a list of either, a
 number, a switch. `metadata["options"]` names the dataclass whose fields a mapping may set.
+`metadata["each"]` is true where a command takes many, one request for each, and "folder" where it
+takes one image or a folder of them; `metadata["positional"]` where a text needs no option's name
+though it may be left out.
 """
 
 from __future__ import annotations
@@ -40,6 +43,7 @@ class Task:
         verb: The command, where it is not called as the method.
         batch_size: How many requests go through the network together, unless told otherwise; None
             for a task that takes them one by one.
+        gradients: Whether it needs gradients, which packed layers do not have.
     """
 
     name: str
@@ -50,6 +54,7 @@ class Task:
     prompted: bool = False
     verb: str | None = None
     batch_size: int | None = 32
+    gradients: bool = False
 
     @property
     def command(self) -> str:
@@ -83,6 +88,8 @@ class Task:
         return found
 
 
+_FOUND = "seesay.tasks.finding:Found"
+
 TASKS: dict[str, Task] = {
     task.name: task
     for task in (
@@ -103,6 +110,60 @@ TASKS: dict[str, Task] = {
             run="seesay.tasks.answer:run",
             prompted=True,
             verb="ask",
+            batch_size=8,
+        ),
+        Task(
+            name="detect",
+            summary="Find things in images, or what you name, with boxes.",
+            needs=(Generator,),
+            io=("seesay.tasks.detect:DetectInput", _FOUND),
+            run="seesay.tasks.detect:run",
+            prompted=True,
+            batch_size=8,
+        ),
+        Task(
+            name="ground",
+            summary="Find the phrases of a caption in an image.",
+            needs=(Generator,),
+            io=("seesay.tasks.ground:GroundInput", _FOUND),
+            run="seesay.tasks.ground:run",
+            prompted=True,
+            batch_size=8,
+        ),
+        Task(
+            name="segment",
+            summary="Outline what a phrase names, or what is in boxes.",
+            needs=(Generator,),
+            io=("seesay.tasks.segment:SegmentInput", _FOUND),
+            run="seesay.tasks.segment:run",
+            prompted=True,
+            batch_size=8,
+        ),
+        Task(
+            name="read",
+            summary="Read the text in images, with its places if you like.",
+            needs=(Generator,),
+            io=("seesay.tasks.read:ReadInput", _FOUND),
+            run="seesay.tasks.read:run",
+            prompted=True,
+            batch_size=8,
+        ),
+        Task(
+            name="describe",
+            summary="Say what is in boxes of an image.",
+            needs=(Generator,),
+            io=("seesay.tasks.describe:DescribeInput", _FOUND),
+            run="seesay.tasks.describe:run",
+            prompted=True,
+            batch_size=8,
+        ),
+        Task(
+            name="prompt",
+            summary="Ask a model with a task token of its own.",
+            needs=(Generator,),
+            io=("seesay.tasks.prompt:PromptInput", _FOUND),
+            run="seesay.tasks.prompt:run",
+            prompted=True,
             batch_size=8,
         ),
         Task(
@@ -133,6 +194,7 @@ TASKS: dict[str, Task] = {
             io=("seesay.tasks.relevance:RelevanceInput", "seesay.tasks.relevance:Relevance"),
             run="seesay.tasks.relevance:run",
             batch_size=None,
+            gradients=True,
         ),
         Task(
             name="compare",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from seesay.tasks.caption import WrittenText
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from seesay.generation import Rule, Written
     from seesay.generation.options import Options
     from seesay.model import Model
     from seesay.types import Prompt
@@ -21,18 +23,37 @@ SMOOTHING = 0.1
 """Part of each token's score that is that of any token: answers are ranked as they were trained."""
 
 
-def asked(model: Model, task: str, options: Mapping[str, Any]) -> tuple[str, Options]:
+def asked(
+    model: Model, task: str, options: Mapping[str, Any], form: str = ""
+) -> tuple[str, Options]:
     """Return the family's template for a task, and its options with some set anew.
 
+    Args:
+        model: Whose family.
+        task: The task's name.
+        options: Fields of `seesay.generation.Options`.
+        form: One of the family's `Asking.forms`; the usual template when empty.
+
     Raises:
-        UsageError: An option does not exist, or cannot be so.
+        UsageError: The model is not asked so, or an option does not exist, or cannot be so.
     """
+    model.require(task, form)
     asking = model.family.asking(task, model.config)
-    if asking is None:
-        raise UsageError(f"{model.name} does not know how to {task}")
+    assert asking is not None
     drawn = options.get("do_sample") and options.get("num_beams", 1) == 1
     told = {**asking.drawn, **options} if drawn else options
-    return asking.template, asking.options.changed(**told)
+    template = asking.forms[form] if form else asking.template
+    return template, asking.options.changed(**told)
+
+
+_TOKEN = re.compile(r"<[A-Za-z_]+>")
+
+
+def filled(template: str, text: str) -> str:
+    """Put a text into a template; one with a task token of its own needs none."""
+    if _TOKEN.match(template) and _TOKEN.match(text.strip()):
+        return text.strip()
+    return template.replace("{}", text)
 
 
 def write(
@@ -42,24 +63,14 @@ def write(
 
     Args:
         model: Its module and its processor.
-        task: "caption" or "answer".
-        texts: Beginnings of captions, or questions.
+        task: The task's name.
+        texts: Beginnings of captions, or questions, or prompts.
         tokens: Image tokens [G, P, D]; as many texts are about each, side by side.
         options: How.
 
     Raises:
-        UsageError: The texts could become longer than there are positions for.
+        UsageError: As `generated`.
     """
-    processor: Any = model.processor
-    prompt = prompt_of(model, task, texts, tokens)
-    _check_room(processor, prompt, options)
-    written = decode(
-        model.module,  # type: ignore[arg-type]
-        prompt,
-        options,
-        end_ids=processor.end_ids,
-        text=lambda ids: processor.decode([ids])[0],
-    )
     return [
         [
             WrittenText(
@@ -68,10 +79,39 @@ def write(
                 logprobs=[round(value, 6) for value in one.logprobs],
                 finished=one.finished,
             )
-            for one in sorted(row, key=lambda one: -one.score)
+            for one in row
         ]
-        for row in written
+        for row in generated(model, task, texts, tokens, options)
     ]
+
+
+def generated(
+    model: Model,
+    task: str,
+    texts: Sequence[str],
+    tokens: Tensor,
+    options: Options,
+    rules: Sequence[Rule] = (),
+) -> list[list[Written]]:
+    """Return what a generator writes about images as ids and text, the best first.
+
+    Arguments are those of `write`, and rules that what is written keeps besides those of options.
+
+    Raises:
+        UsageError: The texts could become longer than there are positions for.
+    """
+    processor: Any = model.processor
+    prompt = prompt_of(model, task, texts, tokens)
+    _check_room(processor, prompt, options)
+    rows = decode(
+        model.module,  # type: ignore[arg-type]
+        prompt,
+        options,
+        end_ids=processor.end_ids,
+        text=lambda ids: processor.decode([ids])[0],
+        rules=rules,
+    )
+    return [sorted(row, key=lambda one: -one.score) for row in rows]
 
 
 def _check_room(processor: Any, prompt: Prompt, options: Options) -> None:

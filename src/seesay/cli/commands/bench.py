@@ -135,7 +135,7 @@ def _median(call: Callable[[], Any], seconds: float) -> float:
 
 
 def _model(name: str, device: str, dtype: str, optimize: Optimize) -> Model:
-    from seesay.model import create, load
+    from seesay.model import create, load, pack
 
     if name not in registry.variants() or registry.variant(name)[1].weights is not None:
         return load(name, device=device, dtype=dtype, optimize=optimize)
@@ -143,9 +143,7 @@ def _model(name: str, device: str, dtype: str, optimize: Optimize) -> Model:
     model = create(name, device=device, dtype=dtype)
     model.module.requires_grad_(False)
     if optimize and model.device.type == "cpu":
-        from seesay.nn.packed import pack
-
-        pack(model.module, int8=optimize == "int8")
+        pack(model, int8=optimize == "int8")
     elif optimize == "int8":
         raise UsageError(f"int8 runs on the CPU, not on {model.device}", "--device cpu")
     return model

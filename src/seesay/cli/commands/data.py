@@ -47,15 +47,19 @@ data.add_command(make)
 def check(path: str, decode: bool, quiet: bool, as_json: bool, **options: Any) -> int:
     """Look through the data at PATH: rows, captions, labels, boxes, and every picture's header.
 
-    Questions are recognised by their columns, and looked through likewise.
+    Questions and prompts are recognised by their columns, and looked through likewise.
     """
-    from seesay.data import open_dataset, open_questions
+    from seesay.data import open_dataset, open_prompts, open_questions
     from seesay.data.check import check as look_through
-    from seesay.data.readers import asked
+    from seesay.data.readers import asked, prompted
 
-    questions = asked.recognises(path)
-    dataset: Any = open_questions(path, **options) if questions else open_dataset(path, **options)
-    parts = dataset.pictures if questions else (dataset,)
+    opened: Any = open_dataset
+    if prompted.recognises(path):
+        opened = open_prompts
+    elif asked.recognises(path):
+        opened = open_questions
+    dataset = opened(path, **options)
+    parts = (dataset,) if opened is open_dataset else dataset.pictures
     pictures = sum(int(part.image_numbers.max(initial=-1)) + 1 for part in parts)
     with Progress("check", pictures, quiet=quiet) as bar:
         look: Any = "decode" if decode else "header"

@@ -47,6 +47,7 @@ def task_table() -> str:
 def info(model: str, revision: str | None, as_json: bool) -> None:
     """Show what a model, checkpoint folder or file is: family, size, tasks, licence."""
     from seesay.config import to_dict
+    from seesay.family import resolve
     from seesay.model import load
 
     if model in registry.variants() and registry.variant(model)[1].weights is None:
@@ -69,6 +70,8 @@ def info(model: str, revision: str | None, as_json: bool) -> None:
             "config": to_dict(loaded.config),
             "processing": loaded.processor.settings(),
         }
+        if loaded.family.health:
+            record["health"] = resolve(loaded.family.health)(loaded)
     if as_json:
         print_json(record)
         return

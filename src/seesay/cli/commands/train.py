@@ -29,6 +29,7 @@ USES = {
     "vqa": "seesay ask IMAGE 'question'",
     "nlvr": "seesay compare FIRST SECOND 'statement'",
     "classification": "seesay entail IMAGE 'text'",
+    "instruct": "seesay prompt IMAGE '<TASK>text'",
 }
 """What a model is good for that was trained for an objective, where it is not search."""
 
