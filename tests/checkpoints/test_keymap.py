@@ -10,6 +10,7 @@ from torch import Tensor
 
 from seesay.checkpoints.keymap import (
     Assumed,
+    Chosen,
     Constant,
     Drop,
     Fuse,
@@ -182,3 +183,32 @@ def test_a_tensor_that_need_not_be_stored() -> None:
     assert keymap.inverse({"logit_scale": usual}) == {}
     told = keymap.inverse({"logit_scale": torch.tensor(3.0)})
     assert keymap.forward(told, expected, "x") == {"logit_scale": torch.tensor(3.0)}
+
+
+CHOSEN = KeyMap(
+    Chosen(
+        ("first", "second", "either"),
+        {"a": ("first", "either", "second"), "b": ("second", "either", "first")},
+    )
+)
+
+
+def test_tensors_are_the_first_of_those_that_are_stored() -> None:
+    stored = {name: torch.randn(2) for name in ("first", "second", "either")}
+    expected = {"a": torch.zeros(2), "b": torch.zeros(2)}
+    for names, a, b in (
+        (("first", "second", "either"), "first", "second"),
+        (("first", "either"), "first", "either"),
+        (("second", "either"), "either", "second"),
+        (("second",), "second", "second"),
+        (("either",), "either", "either"),
+    ):
+        found = CHOSEN.forward({name: stored[name] for name in names}, expected, "x.pt")
+        assert torch.equal(found["a"], stored[a])
+        assert torch.equal(found["b"], stored[b])
+    assert CHOSEN.inverse({"a": stored["first"], "b": stored["second"]}).keys() == {
+        "first",
+        "second",
+    }
+    with pytest.raises(CheckpointError, match="3 missing: first, second, either"):
+        CHOSEN.forward({}, expected, "x.pt")

@@ -7,14 +7,15 @@ A rule reads some names of the published layout and gives some names of ours; na
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from seesay.checkpoints.patterns import compiled, filled, group
-from seesay.errors import CheckpointError, nearest
+from seesay.checkpoints.problems import Problems, some
+from seesay.errors import CheckpointError
 
 
 @dataclass(frozen=True)
@@ -188,6 +189,25 @@ class Shared(Rule):
 
 
 @dataclass(frozen=True, init=False)
+class Chosen(Rule):
+    """Tensors of ours, each the first of some of theirs that is stored; those may be fewer.
+
+    Attributes:
+        wanted: For each of ours all names of theirs, the preferred one first.
+    """
+
+    wanted: tuple[tuple[str, ...], ...]
+
+    def __init__(self, theirs: Sequence[str], wanted: Mapping[str, Sequence[str]]) -> None:
+        super().__init__(tuple(theirs), tuple(wanted))
+        object.__setattr__(self, "wanted", tuple(map(tuple, wanted.values())))
+
+    def names(self, found: Sequence[str]) -> list[str]:
+        """Return, for each of ours, which of the stored names it is."""
+        return [next(name for name in names if name in found) for names in self.wanted]
+
+
+@dataclass(frozen=True, init=False)
 class Temperature(Rule):
     """What similarities are divided by; ours is the logarithm of what they are multiplied with.
 
@@ -275,6 +295,8 @@ class KeyMap:
                 names = [name for name in names if name not in absent]
                 if not all(_same(theirs[name], theirs[names[0]]) for name in names):
                     problems.shapes.append(f"{' and '.join(names)} should be equal")
+            elif isinstance(rule, Chosen):
+                names = rule.names([name for name in names if name not in absent])
             elif absent:
                 problems.missing += absent
                 continue
@@ -325,7 +347,7 @@ class KeyMap:
             for pattern, tensor in zip(rule.theirs, made, strict=False):  # some give fewer
                 theirs[filled(pattern, holes)] = tensor
         if unused:
-            raise CheckpointError(f"this layout has no place for {_some(unused)}")
+            raise CheckpointError(f"this layout has no place for {some(unused)}")
         return theirs
 
     def published(self, name: str) -> list[str]:
@@ -338,36 +360,6 @@ class KeyMap:
         return [name]
 
 
-@dataclass
-class Problems:
-    """What does not fit, gathered so that a user sees all of it at once."""
-
-    source: str
-    missing: list[str] = field(default_factory=list)
-    unused: list[str] = field(default_factory=list)
-    shapes: list[str] = field(default_factory=list)
-
-    def explains(self, names: Iterable[str]) -> bool:
-        """Whether a tensor made of these names is absent because of a problem already noted."""
-        return any(line.startswith(tuple(names)) for line in self.shapes)
-
-    def raise_if_any(self, present: Iterable[str]) -> None:
-        """Raise one error that lists everything."""
-        lines = []
-        if self.missing:
-            close = nearest(self.missing[0], self.unused or present)
-            lines.append(f"{len(self.missing)} missing: {_some(self.missing)}.{close}")
-        if self.unused:
-            lines.append(f"{len(self.unused)} not known: {_some(self.unused)}")
-        if self.shapes:
-            lines.append(f"{len(self.shapes)} do not fit: {_some(self.shapes, '; ')}")
-        if lines:
-            raise CheckpointError(
-                f"{self.source}: the tensors do not fit the configuration: " + "; ".join(lines),
-                "the weights and the configuration beside them must belong together",
-            )
-
-
 def _check(names: list[str], tensor: Tensor, expected: Tensor, problems: Problems) -> None:
     if tensor.shape != expected.shape:
         found, wanted = list(tensor.shape), list(expected.shape)
@@ -378,8 +370,3 @@ def _check(names: list[str], tensor: Tensor, expected: Tensor, problems: Problem
 
 def _same(a: Tensor, b: Tensor) -> bool:
     return a.shape == b.shape and (a.is_meta or b.is_meta or torch.equal(a.to(b.dtype), b))
-
-
-def _some(names: Sequence[str], separator: str = ", ", limit: int = 8) -> str:
-    more = f"{separator}and {len(names) - limit} more" if len(names) > limit else ""
-    return separator.join(names[:limit]) + more

@@ -67,6 +67,7 @@ def read(
     offline: bool | None = None,
     layout: str | None = None,
     compat: str | None = None,
+    image_size: tuple[int, int] | None = None,
     adapter: str | os.PathLike[str] | None = None,
     merge: bool = True,
 ) -> Loaded:
@@ -80,7 +81,8 @@ def read(
         offline: Never reach for the network; None honours HF_HUB_OFFLINE.
         layout: Read it as this layout; None finds out.
         compat: One of the family's `compats`: "hf" reproduces transformers where ours departs from
-            it, "lavis" the library of BLIP's authors.
+            it, "lavis" the library of BLIP's authors, "hub" the code on the hub.
+        image_size: Height and width of the pixels, in place of the checkpoint's own.
         adapter: A folder with an adapter to put on it. A `name` that is such a folder stands for
             the adapter and the base it was trained on.
         merge: Add the adapter's updates to the weights; else they are kept apart.
@@ -99,10 +101,10 @@ def read(
         )
     if adapter is not None or is_adapter(name):
         how = {"revision": revision, "offline": offline, "layout": layout, "compat": compat}
-        return _read_adapted(name, adapter, merge, how)
+        return _read_adapted(name, adapter, merge, how | {"image_size": image_size})
     path, known, commit = _locate(name, revision, offline, layout)
     usual = known[1].settings() if known else None
-    loaded = _read(Source(path, usual=usual), layout, compat)
+    loaded = _read(Source(path, usual=usual), layout, compat, image_size)
     variant = known[0] if known else loaded.variant
     return dataclasses.replace(loaded, variant=variant, revision=commit)
 
@@ -184,7 +186,9 @@ def _locate(
     return path, known, commit
 
 
-def _read(source: Source, layout: str | None, compat: str | None) -> Loaded:
+def _read(
+    source: Source, layout: str | None, compat: str | None, size: tuple[int, int] | None
+) -> Loaded:
     """Read a local checkpoint."""
     if layout in (None, "native") and _is_native(source):
         path = source.folder / native.WEIGHTS
@@ -192,9 +196,8 @@ def _read(source: Source, layout: str | None, compat: str | None) -> Loaded:
             tensors = read_tensors(path)
             module, expected = build_empty(found.family, found.config, source.path, len(tensors))
             _check_own(tensors, expected, path)
-            loaded = _assemble(
-                source, found.family, found.config, found.settings, module, tensors, compat
-            )
+            settings = _wanted(found.family, found.settings, compat, size)
+            loaded = _assemble(source, found.family, found.config, settings, module, tensors)
         name = found.name if found.name in found.family.variants else None
         return dataclasses.replace(loaded, variant=name)
     family, published, narrowed = _recognise(source, layout)
@@ -202,7 +205,8 @@ def _read(source: Source, layout: str | None, compat: str | None) -> Loaded:
     theirs = narrowed.tensors
     module, expected = build_empty(family, config, source.path, len(theirs))
     tensors = published.keymap(config).forward(theirs, expected, str(source.path))
-    loaded = _assemble(source, family, config, settings, module, tensors, compat)
+    settings = _wanted(family, settings, compat, size)
+    loaded = _assemble(source, family, config, settings, module, tensors)
     return dataclasses.replace(loaded, layout=published.name)
 
 
@@ -212,6 +216,23 @@ def _is_native(source: Source) -> bool:
     return own and (source.folder / native.MANIFEST).is_file()
 
 
+def _wanted(
+    family: Family, settings: dict[str, Any], compat: str | None, size: tuple[int, int] | None
+) -> dict[str, Any]:
+    """The settings of a checkpoint with what the user wants otherwise."""
+    if compat is not None and compat not in family.compats:
+        raise UsageError(
+            f"{family.name} has no compat {compat!r}", f"known: {', '.join(family.compats)}"
+        )
+    if size is not None and not family.resizable:
+        raise UsageError(f"{family.name} looks at pixels of the checkpoint's size alone")
+    if compat is not None:
+        settings = settings | {"compat": compat}
+    if size is not None:
+        settings = settings | {"image": settings["image"] | {"size": size}}
+    return settings
+
+
 def _assemble(
     source: Source,
     family: Family,
@@ -219,15 +240,8 @@ def _assemble(
     settings: dict[str, Any],
     module: nn.Module,
     tensors: dict[str, Tensor],
-    compat: str | None,
 ) -> Loaded:
     """Fill the module and make its processor."""
-    if compat is not None and compat not in family.compats:
-        raise UsageError(
-            f"{family.name} has no compat {compat!r}", f"known: {', '.join(family.compats)}"
-        )
-    if compat is not None:
-        settings = settings | {"compat": compat}
     module.load_state_dict(tensors, assign=True)
     try:
         processor = _processor(source, family, config, settings)

@@ -8,7 +8,13 @@ from typing import Any, get_args
 
 from seesay.checkpoints.files import Source, write_json
 from seesay.checkpoints.keymap import KeyMap, Temperature
-from seesay.checkpoints.published import HF_FILES
+from seesay.checkpoints.published import (
+    FILTERS,
+    HF_FILES,
+    hf_filter,
+    hf_image_processor,
+    hf_sizes,
+)
 from seesay.errors import CheckpointError
 from seesay.families.blip.configs import BlipConfig, Kind
 from seesay.families.blip.keys import TEMPERATURE, head_rules, text_rules, vision_rules
@@ -57,8 +63,6 @@ _CLASSES: dict[str, Kind] = {
     "BlipForImageTextRetrieval": "retrieval",
 }
 ACTIVATIONS = {"gelu": "gelu", "gelu_pytorch_tanh": "gelu_tanh", "quick_gelu": "quick_gelu"}
-_FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
-"""Pillow's numbers."""
 
 
 def hf_config(source: Source) -> BlipConfig:
@@ -82,14 +86,14 @@ def hf_config(source: Source) -> BlipConfig:
     vit = VitConfig(
         image_size=(size, size) if isinstance(size, int) else (size[0], size[1]),
         patch_size=patch if isinstance(patch, int) else patch[0],
-        **_sizes(image),
+        **hf_sizes(image, ACTIVATIONS),
     )
     bert = BertConfig(
         vocab_size=text["vocab_size"],
         max_length=text["max_position_embeddings"],
         dropout=text["hidden_dropout_prob"],
         source_width=vit.width,
-        **_sizes(text),
+        **hf_sizes(text, ACTIVATIONS),
     )
     width = data.get("image_text_hidden_size", 256)
     return BlipConfig(kind=kind, image=vit, text=bert, embed_width=width)
@@ -115,19 +119,6 @@ def _kind(source: Source, data: Mapping[str, Any]) -> Kind:
     return "vqa" if "text_encoder" in parts else "captioning"
 
 
-def _sizes(data: Mapping[str, Any]) -> dict[str, Any]:
-    if data["hidden_act"] not in ACTIVATIONS:
-        raise CheckpointError(f"config.json: the activation {data['hidden_act']!r} is not known")
-    return {
-        "width": data["hidden_size"],
-        "depth": data["num_hidden_layers"],
-        "num_heads": data["num_attention_heads"],
-        "mlp_width": data["intermediate_size"],
-        "activation": ACTIVATIONS[data["hidden_act"]],
-        "eps": data["layer_norm_eps"],
-    }
-
-
 def hf_settings(source: Source, config: BlipConfig) -> dict[str, Any]:
     """Read preprocessor_config.json, or its newer place in processor_config.json.
 
@@ -136,27 +127,19 @@ def hf_settings(source: Source, config: BlipConfig) -> dict[str, Any]:
     """
     text = (source.json("config.json") or {}).get("text_config") or {}
     start_id = text.get("bos_token_id", START_ID)
-    data = source.json("preprocessor_config.json")
-    if data is None:
-        data = (source.json("processor_config.json") or {}).get("image_processor")
+    data = hf_image_processor(source)
     if data is None:
         settings = unsaid_settings(source, config, "preprocessor_config.json")
         return settings | {"start_id": start_id}
     size = data.get("size") or {"height": 384, "width": 384}
     size = {"height": size, "width": size} if isinstance(size, int) else size
-    scale = data.get("rescale_factor", 1 / 255) if data.get("do_rescale", True) else 1
-    if not data.get("do_resize", True) or abs(scale - 1 / 255) > 1e-6:
-        raise CheckpointError(f"{source.folder}: pixels are not resized, or not scaled by 1/255")
-    resample = data.get("resample", 3)
-    if resample not in _FILTERS:
-        raise CheckpointError(f"{source.folder}: resample {resample!r} is no filter's number")
     if not {"height", "width"} <= size.keys() or data.get("do_center_crop", False):
         raise CheckpointError(f"{source.folder}: pixels of no fixed size (size {size})")
     normalise = data.get("do_normalize", True)
     return published_settings(
         size=(size["height"], size["width"]),
         start_id=start_id,
-        resample=_FILTERS[resample],
+        resample=hf_filter(source, data.get("resample", 3)),
         mean=(data.get("image_mean") or MEAN) if normalise else (0.0, 0.0, 0.0),
         std=(data.get("image_std") or STD) if normalise else (1.0, 1.0, 1.0),
     )
@@ -218,7 +201,7 @@ def hf_files(config: BlipConfig, processor: Processor, folder: Path) -> str:
         "processor_class": "BlipProcessor",
         "do_resize": True,
         "size": {"height": spec.size[0], "width": spec.size[1]},
-        "resample": {name: number for number, name in _FILTERS.items()}[spec.resample],
+        "resample": {name: number for number, name in FILTERS.items()}[spec.resample],
         "do_rescale": True,
         "rescale_factor": 1 / 255,
         "do_normalize": True,

@@ -8,7 +8,14 @@ from typing import Any
 
 from seesay.checkpoints.files import Source, write_json
 from seesay.checkpoints.keymap import Drop, KeyMap, Rename
-from seesay.checkpoints.published import HF_FILES, encoder_layers
+from seesay.checkpoints.published import (
+    FILTERS,
+    HF_FILES,
+    encoder_layers,
+    hf_filter,
+    hf_image_processor,
+    hf_sizes,
+)
 from seesay.errors import CheckpointError
 from seesay.families.clip.configs import ClipConfig, check_plain, pair
 from seesay.families.clip.processing import (
@@ -48,6 +55,7 @@ _HF_IMAGE = {
 }
 """What a config.json leaves out has these values (transformers, configuration_clip.py)."""
 
+_ACTIVATIONS = {name: name for name in ACTIVATIONS}
 
 _TOWERS = {
     "clip_text_model": "the text tower (CLIPTextModel, CLIPTextModelWithProjection)",
@@ -79,34 +87,16 @@ def hf_config(source: Source) -> ClipConfig:
             patch_size=image["patch_size"],
             pre_norm=True,
             patch_bias=False,
-            **_hf_tower(image),
+            **hf_sizes(image, _ACTIVATIONS),
         ),
         text=CausalTextConfig(
             vocab_size=text["vocab_size"],
             max_length=text["max_position_embeddings"],
             # 2 is what releases from before the id was recorded say, and means "the highest id"
             end_id=published_end(text["vocab_size"]) if end_id == 2 else end_id,
-            **_hf_tower(text),
+            **hf_sizes(text, _ACTIVATIONS),
         ),
     )
-
-
-def _hf_tower(data: Mapping[str, Any]) -> dict[str, Any]:
-    activation = data["hidden_act"]
-    if activation not in ACTIVATIONS:
-        raise CheckpointError(f"config.json: the activation {activation!r} is not known")
-    return {
-        "width": data["hidden_size"],
-        "depth": data["num_hidden_layers"],
-        "num_heads": data["num_attention_heads"],
-        "mlp_width": data["intermediate_size"],
-        "activation": activation,
-        "eps": data["layer_norm_eps"],
-    }
-
-
-_HF_FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
-"""Pillow's numbers."""
 
 
 def hf_settings(source: Source, config: ClipConfig) -> dict[str, Any]:
@@ -115,20 +105,11 @@ def hf_settings(source: Source, config: ClipConfig) -> dict[str, Any]:
     Raises:
         CheckpointError: It asks for pixels we do not make.
     """
-    data = source.json("preprocessor_config.json")
-    if data is None:
-        data = (source.json("processor_config.json") or {}).get("image_processor")
+    data = hf_image_processor(source)
     if data is None:
         return unsaid_settings(source, config, "preprocessor_config.json")
     size = data.get("size", config.image.image_size[0])
     crop = data.get("crop_size", config.image.image_size[0])
-    scale = data.get("rescale_factor", 1 / 255) if data.get("do_rescale", True) else 1
-    if not data.get("do_resize", True) or abs(scale - 1 / 255) > 1e-6:
-        raise CheckpointError(f"{source.folder}: pixels are not resized, or not scaled by 1/255")
-    if data.get("resample", 3) not in _HF_FILTERS:
-        raise CheckpointError(
-            f"{source.folder}: resample {data['resample']!r} is no filter's number"
-        )
     squash = isinstance(size, Mapping) and "height" in size
     shortest = size.get("shortest_edge") if isinstance(size, Mapping) else size
     wanted = pair(size if squash else crop)
@@ -142,7 +123,7 @@ def hf_settings(source: Source, config: ClipConfig) -> dict[str, Any]:
         mean=data.get("image_mean", MEAN) if normalise else (0.0, 0.0, 0.0),
         std=data.get("image_std", STD) if normalise else (1.0, 1.0, 1.0),
         resize="squash" if squash else "shortest",
-        resample=_HF_FILTERS[data.get("resample", 3)],
+        resample=hf_filter(source, data.get("resample", 3)),
         shortest_edge=None if squash or shortest == min(wanted) else shortest,
     )
 
@@ -188,7 +169,7 @@ def hf_files(config: ClipConfig, processor: Processor, folder: Path) -> str:
         "image_processor_type": "CLIPImageProcessor",
         "do_resize": True,
         "size": {"height": height, "width": width} if squash else {"shortest_edge": edge},
-        "resample": {name: number for number, name in _HF_FILTERS.items()}[spec.resample],
+        "resample": {name: number for number, name in FILTERS.items()}[spec.resample],
         "do_center_crop": not squash,
         "crop_size": {"height": height, "width": width},
         "do_rescale": True,

@@ -15,7 +15,14 @@ from torch import Tensor
 
 from seesay.checkpoints.files import Source, write_json
 from seesay.checkpoints.keymap import Drop, KeyMap, Rename, Reshape, Rule, Split
-from seesay.checkpoints.published import HF_FILES, encoder_layers
+from seesay.checkpoints.published import (
+    FILTERS,
+    HF_FILES,
+    encoder_layers,
+    hf_filter,
+    hf_image_processor,
+    hf_sizes,
+)
 from seesay.errors import CheckpointError
 from seesay.families.siglip.configs import SiglipConfig, TextConfig, image_tower, published_pad
 from seesay.families.siglip.processing import (
@@ -48,8 +55,6 @@ _IMAGE = _TOWER | {
 """What a config.json leaves out has these values (transformers, configuration_siglip(2).py)."""
 
 _ACTIVATIONS = {"gelu_pytorch_tanh": "gelu_tanh", "gelu": "gelu", "quick_gelu": "quick_gelu"}
-_FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
-"""Pillow's numbers."""
 _KINDS = ("siglip", "siglip2")
 
 
@@ -79,27 +84,14 @@ def hf_config(source: Source) -> SiglipConfig:
             f"{image['hidden_size']}"
         )
     return SiglipConfig(
-        image=image_tower(patch, size, any_size=any_size, **_tower(image)),
+        image=image_tower(patch, size, any_size=any_size, **hf_sizes(image, _ACTIVATIONS)),
         text=TextConfig(
             vocab_size=text["vocab_size"],
             max_length=text["max_position_embeddings"],
             pad_id=_pad_id(source, text),
-            **_tower(text),
+            **hf_sizes(text, _ACTIVATIONS),
         ),
     )
-
-
-def _tower(data: Mapping[str, Any]) -> dict[str, Any]:
-    if data["hidden_act"] not in _ACTIVATIONS:
-        raise CheckpointError(f"config.json: the activation {data['hidden_act']!r} is not known")
-    return {
-        "width": data["hidden_size"],
-        "depth": data["num_hidden_layers"],
-        "num_heads": data["num_attention_heads"],
-        "mlp_width": data["intermediate_size"],
-        "activation": _ACTIVATIONS[data["hidden_act"]],
-        "eps": data["layer_norm_eps"],
-    }
 
 
 def _pad_id(source: Source, text: Mapping[str, Any]) -> int:
@@ -128,20 +120,12 @@ def hf_settings(source: Source, config: SiglipConfig) -> dict[str, Any]:
     Raises:
         CheckpointError: It asks for pixels we do not make.
     """
-    data = source.json("preprocessor_config.json")
-    if data is None:
-        data = (source.json("processor_config.json") or {}).get("image_processor")
+    data = hf_image_processor(source)
     if data is None:
         return unsaid_settings(source, config, "preprocessor_config.json")
     any_size = config.image.resampling == "bilinear"
     default = config.image.image_size
     size = data.get("size") or {"height": default[0], "width": default[1]}
-    scale = data.get("rescale_factor", 1 / 255) if data.get("do_rescale", True) else 1
-    if not data.get("do_resize", True) or abs(scale - 1 / 255) > 1e-6:
-        raise CheckpointError(f"{source.folder}: pixels are not resized, or not scaled by 1/255")
-    resample = data.get("resample", 2 if any_size else 3)
-    if resample not in _FILTERS:
-        raise CheckpointError(f"{source.folder}: resample {resample!r} is no filter's number")
     if not any_size and not (isinstance(size, Mapping) and {"height", "width"} <= size.keys()):
         raise CheckpointError(f"{source.folder}: pixels of no fixed size (size {size})")
     if any_size and data.get("patch_size", 16) != config.image.patch_size:
@@ -153,7 +137,7 @@ def hf_settings(source: Source, config: SiglipConfig) -> dict[str, Any]:
         vocab_size=config.text.vocab_size,
         max_patches=data.get("max_num_patches", 256) if any_size else None,
         cleaning=_cleaning(source, config),
-        resample=_FILTERS[resample],
+        resample=hf_filter(source, data.get("resample", 2 if any_size else 3)),
         mean=(data.get("image_mean") or half) if normalise else (0.0, 0.0, 0.0),
         std=(data.get("image_std") or half) if normalise else (1.0, 1.0, 1.0),
     )
@@ -200,7 +184,7 @@ def hf_files(config: SiglipConfig, processor: Processor, folder: Path) -> str:
     pixels: dict[str, Any] = {
         "image_processor_type": "Siglip2ImageProcessor" if any_size else "SiglipImageProcessor",
         "do_resize": True,
-        "resample": {name: number for number, name in _FILTERS.items()}[spec.resample],
+        "resample": {name: number for number, name in FILTERS.items()}[spec.resample],
         "do_rescale": True,
         "rescale_factor": 1 / 255,
         "do_normalize": True,
