@@ -10,9 +10,9 @@ import pytest
 from data.made import pictures, write
 from repo.blocks import blocks
 from repo.source_tree import ROOT
-from seesay.data import open_dataset, open_questions
+from seesay.data import open_dataset, open_prompts, open_questions
 from seesay.data.check import KINDS, check
-from seesay.data.readers import asked, rows
+from seesay.data.readers import asked, prompted, rows
 
 PAGE = ROOT / "docs" / "data-formats.md"
 SHOWN = [block for block in blocks(PAGE) if block.title]
@@ -22,6 +22,11 @@ SHOWN = [block for block in blocks(PAGE) if block.title]
 def test_the_files_it_shows_are_read(tmp_path: Path, block) -> None:
     pictures(tmp_path, "photos/cat.jpg", "photos/bicycle.jpg", size=(640, 480))
     path = Path(write(tmp_path / block.title, block.text))
+    if asked.columns_of(str(path)) & prompted.PLACED.keys():
+        prompts = open_prompts(path)
+        assert not check(prompts, look="decode").all
+        assert any("<loc_" in answer for answer in prompts[0].answers)
+        return
     if asked.recognises(str(path)):
         questions = open_questions(path)
         assert not check(questions, look="decode").all

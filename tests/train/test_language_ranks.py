@@ -16,7 +16,7 @@ import torch.multiprocessing as mp
 
 from seesay.train.config import DataConfig, TrainConfig
 from seesay.train.run import run
-from train import asked, made
+from train import asked, made, prompted
 from train.test_parallel import close
 
 SECONDS = 240
@@ -37,6 +37,10 @@ def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
         configs[kind] = asked.config(
             path, kind, model=str(base), init="pretrained", data=data, steps=3
         )
+    told = prompted.rows(tmp_path / "prompts")
+    data = DataConfig(path=str(told), batch_size=5, workers=0, micro_batch=2)
+    base = prompted.steady(tmp_path / "instruct-base")
+    configs["instruct"] = prompted.config(told, base, data=data, steps=3)
     two = dict(configs)
     two["sharded"] = dataclasses.replace(configs["captioning"], strategy="fsdp2")
     context = mp.spawn(_work, (str(tmp_path), two), nprocs=2, join=False)

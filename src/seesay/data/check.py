@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ from seesay.data.questions import Questions
 from seesay.data.record import Dataset, Finding
 from seesay.errors import InputError
 from seesay.processing.image import file_size, measure
+from seesay.regions.locations import LOCATION
 
 KINDS = {
     "bad-row": True,
@@ -28,6 +30,7 @@ KINDS = {
     "no-answer": True,
     "label-range": True,
     "bad-box": True,
+    "bad-location": True,
     "blank-caption": False,
     "duplicate-row": False,
     "duplicate-picture": False,
@@ -37,6 +40,10 @@ KINDS = {
 """Every kind of finding, and whether it stops training."""
 
 Look = Literal["exists", "header", "decode"]
+
+_LOCATION = re.compile(r"<(?:loc|seg)_?[^<>]*>")
+"""What is meant to be a place, in whatever spelling."""
+_PALIGEMMA = re.compile(r"<loc[0-9]{4}>|<seg[0-9]{3}>")
 
 
 @dataclass(frozen=True)
@@ -137,6 +144,7 @@ def _check_questions(
     else:
         silent = (i for i, count in enumerate(counts) if not count)
         found += [Finding("no-answer", questions[i].where, "has no answer", i) for i in silent]
+    found += _locations(questions)
     if len(questions.pictures) == 1:  # else the same first picture says little
         found += _rows(questions.pictures[0])
     for pictures in questions.pictures:
@@ -152,6 +160,20 @@ def _check_questions(
         classes=0,
         all=_sorted(found),
     )
+
+
+def _locations(questions: Questions) -> Iterator[Finding]:
+    """Places in questions and answers that are no tokens of any model here."""
+    for i in range(len(questions)):
+        told = (text for text in questions.answers(i) if "<" in text)
+        for text in (*told, questions[i].text):
+            wrong = [n for n in _LOCATION.findall(text) if not LOCATION.fullmatch(n)]
+            if wrong:
+                why = "<loc_0> to <loc_999> are places"
+                if _PALIGEMMA.fullmatch(wrong[0]):
+                    why = "is PaliGemma's, which puts y before x and counts to 1023"
+                yield Finding("bad-location", questions[i].where, f"{wrong[0]}: {why}", i)
+                break
 
 
 def _sorted(found: Iterable[Finding]) -> list[Finding]:

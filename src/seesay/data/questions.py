@@ -58,6 +58,7 @@ class Questions(Sequence[Question]):
         questions: Consumed once; all about equally many pictures.
         root: Below it lie the pictures; absolute.
         findings: What the reader met on its way; it may go on appending while it is consumed.
+        read_cell: As a `Dataset` has it, for pictures in a table.
 
     Attributes:
         pictures: One dataset for the first pictures, with the questions as their texts, and one for
@@ -74,11 +75,13 @@ class Questions(Sequence[Question]):
         *,
         root: str = "",
         findings: list[Finding] | None = None,
+        read_cell: Callable[[int], bytes] | None = None,
     ) -> None:
         self._ids, self._seconds = Strings(), Strings()
         self._answers, self._kinds, self._choices = _Words(), _Words(), _Words()
         self._right = array("h")
-        found = Dataset(name, self._firsts(questions), form=FORM, root=root, findings=findings)
+        firsts = self._firsts(questions)
+        found = Dataset(name, firsts, form=FORM, root=root, findings=findings, read_cell=read_cell)
         self.pictures: tuple[Dataset, ...] = (found,)
         if len(self._seconds):
             names = (self._seconds[i] for i in range(len(self._seconds)))
@@ -158,7 +161,8 @@ class Questions(Sequence[Question]):
 
     def select(self, rows: Iterable[int]) -> Questions:
         """Return some of them, in the order given."""
-        return Questions(self.name, (self[i] for i in rows), root=self.root)
+        chosen = (self[i] for i in rows)
+        return Questions(self.name, chosen, root=self.root, read_cell=self.pictures[0].read_cell)
 
     def answers(self, i: int) -> tuple[str, ...]:
         """Return what each annotator said about a question."""
@@ -266,3 +270,49 @@ def open_questions(
         separator=separator,
     )
     return asked.read(os.fspath(path), options)
+
+
+def open_prompts(
+    path: str | os.PathLike[str],
+    *,
+    prompt: str | None = None,
+    split: str | None = None,
+    root: str | os.PathLike[str] | None = None,
+    image_column: str | None = None,
+    text_column: str | None = None,
+    label_column: str | None = None,
+    separator: str | None = None,
+) -> Questions:
+    """Open data of any format as raw prompts and what is written after them.
+
+    Rows with a prefix and a suffix are taken as they are. Of others a task token says what is
+    asked: "<VQA>" or "<DocVQA>" and the question, "<CAPTION>" of captions, "<OD>" of COCO's boxes;
+    see docs/data-formats.md.
+
+    Args:
+        path: As in `open_questions` and `open_dataset`.
+        prompt: The task token of rows without a prefix, in place of the one that follows from
+            what they have.
+        split: As there, like all that follow.
+        root: The folder that file names are relative to.
+        image_column: The column with the picture's file name.
+        text_column: The column with the question or caption.
+        label_column: The column with the answer or answers.
+        separator: What stands between the columns of a CSV.
+
+    Raises:
+        InputError: Nothing there is known, or the listing cannot be read.
+        UsageError: An option does not fit what is there.
+    """
+    from seesay.data.readers import prompted
+    from seesay.data.readers.options import Options
+
+    options = Options(
+        split=split,
+        root=root,
+        image_column=image_column,
+        text_column=text_column,
+        label_column=label_column,
+        separator=separator,
+    )
+    return prompted.read(os.fspath(path), options, prompt)

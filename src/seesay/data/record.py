@@ -95,6 +95,7 @@ class Dataset(Sequence[Record]):
         form: As given.
         classes: As given; None when labels are numbers without names, or there are none.
         findings: As given.
+        read_cell: As given.
         labels: int64 [N], -1 for records without a label.
     """
 
@@ -113,7 +114,7 @@ class Dataset(Sequence[Record]):
         self.form = form
         self.root = os.path.join(root, "") if root else ""
         self.classes = classes
-        self._read_cell = read_cell
+        self.read_cell = read_cell
         self._images, self._ids, self._where = Strings(), Strings(), Strings()
         self._texts, self._text_ends = Strings(), array("q")
         self._files: dict[str, int] = {}
@@ -186,7 +187,7 @@ class Dataset(Sequence[Record]):
             form=self.form,
             root=self.root,
             classes=self.classes,
-            read_cell=self._read_cell,
+            read_cell=self.read_cell,
         )
 
     def text_count(self, i: int) -> int:
@@ -227,8 +228,8 @@ class Dataset(Sequence[Record]):
         record = self[i]
         try:
             if isinstance(record.image, Cell):
-                assert self._read_cell is not None
-                return self._read_cell(record.image.row)
+                assert self.read_cell is not None
+                return self.read_cell(record.image.row)
             return _read_member(record.image)
         except InputError as error:
             raise _named(error, record) from None

@@ -41,6 +41,22 @@ RECIPES: dict[str, tuple[str, str]] = {
     "blip-vqa": ("seesay.recipes.blip_tuning:blip_vqa", "BLIP's VQA."),
     "blip-nlvr": ("seesay.recipes.blip_tuning:blip_nlvr", "BLIP's NLVR2."),
     "blip-okvqa": ("seesay.recipes.blip_tuning:blip_okvqa", "OK-VQA, from BLIP's VQA, as LAVIS."),
+    "docvqa": (
+        "seesay.recipes.florence2:docvqa",
+        "Teach Florence-2 to answer questions about documents.",
+    ),
+    "docvqa-published": (
+        "seesay.recipes.florence2:docvqa_published",
+        "Florence-2 on DocVQA as published, mended.",
+    ),
+    "florence2": (
+        "seesay.recipes.florence2:florence2",
+        "Teach Florence-2 your own prompts: captions, boxes, text, questions.",
+    ),
+    "florence2-lora": (
+        "seesay.recipes.florence2:florence2_lora",
+        "The same with adapters, on the vision tower too.",
+    ),
     "retrieval": (
         "seesay.recipes.blip:retrieval",
         "Teach a model to find and to judge your own pictures.",

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from seesay.data.loader import Loader
-from seesay.data.order import Order
 from seesay.errors import UsageError
-from seesay.train.captioning import check, written_ids
+from seesay.train.captioning import check, options_of, written_ids
 from seesay.train.config import TrainConfig
-from seesay.train.contrastive import closing, export, prepare
+from seesay.train.contrastive import export, prepare
+from seesay.train.feeding import closing, feed
 from seesay.train.freeze import training_mode
 from seesay.train.loop import Learner
 from seesay.train.parallel import World, spread
@@ -63,21 +62,8 @@ def answering(
     prepare(model, config)
     module: Any = model.module
     forward = spread(Called(module, module.forward), module, world, config.strategy)
-    data, asked = config.data, questions.pictures[0]
-    order = Order(
-        len(questions), data.batch_size, seed=config.seed, rank=world.rank, world=world.size
-    )
-    loader = Loader(
-        asked,
-        order,
-        model.processor,
-        augment=data.augment,
-        seed=config.seed,
-        workers=data.workers,
-        text="none",
-        decode=data.decode,
-        on_missing=data.on_missing,
-    )
+    asked = questions.pictures[0]
+    loader = feed(model, asked, config, world, text="none")
 
     def batch(step: int) -> Texts:
         found = loader(step)
@@ -89,7 +75,12 @@ def answering(
         assert evaluation is not None
         from seesay.evaluate import answering as measure
 
-        return measure(model, evaluation, limit=config.evaluate.limit, resamples=0).metrics
+        told: dict[str, Any] = {
+            "limit": config.evaluate.limit,
+            "options": options_of(config),
+            "resamples": 0,
+        }
+        return measure(model, evaluation, **told).metrics
 
     return Learner(
         module,
@@ -100,8 +91,8 @@ def answering(
         export=lambda folder, weights: export(model, folder, weights),
         rows=lambda texts: ", ".join(asked[i].where for i in texts.rows[:20]),
         metric="accuracy" if evaluation is not None else "-loss",
-        samples=data.batch_size,
-        steps_per_epoch=order.steps_per_epoch,
+        samples=config.data.batch_size,
+        steps_per_epoch=loader.order.steps_per_epoch,
         close=lambda: closing(loader),
     )
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from seesay.errors import UsageError
 from seesay.family import resolve
+from seesay.networks.davit import DavitConfig
 from seesay.networks.vit import VitConfig, resample_positions
 from seesay.train.config import TrainConfig
 from seesay.train.parallel import World
@@ -91,12 +92,21 @@ def converted(
 
 
 def resized(model: Model, size: int) -> Model:
-    """Return the model for square pictures of another size, its positions resampled.
+    """Return the model for square pictures of another size.
+
+    The positions of a vision transformer are resampled; a DaViT has none of its own.
 
     Raises:
-        UsageError: Its image network has no positions that could be, or no whole patches fit.
+        UsageError: Its image network cannot see another size, or no whole patches fit.
     """
     image, tensors = getattr(model.config, "image", None), model.module.state_dict()
+    if isinstance(image, DavitConfig):
+        wanted = dataclasses.replace(image, image_size=(size, size))
+        config = dataclasses.replace(model.config, image=wanted)
+        try:
+            return _other(model, config, tensors, (), _settings(model, size), 0)
+        except ValueError as error:  # more image tokens than there are positions for
+            raise UsageError(f"image_size={size}: {error}") from None
     if not isinstance(image, VitConfig) or POSITIONS not in tensors:
         raise UsageError(f"image_size={size}: {model.name} has one image size", "leave it out")
     if size % image.patch_size:
@@ -106,13 +116,18 @@ def resized(model: Model, size: int) -> Model:
             f"image_size={near} is",
         )
     other = dataclasses.replace(image, image_size=(size, size))
+    table = resample_positions(tensors[POSITIONS], image.grid, other.grid, image.resampling)
+    config = dataclasses.replace(model.config, image=other)
+    return _other(model, config, {**tensors, POSITIONS: table}, (), _settings(model, size), 0)
+
+
+def _settings(model: Model, size: int) -> dict[str, Any]:
+    """The settings of a model's processor, for square pictures of another size."""
     settings = model.processor.settings()
     spec = {**settings["image"], "size": (size, size)}
     if edge := spec.get("shortest_edge"):
         spec["shortest_edge"] = round(edge * size / min(settings["image"]["size"]))
-    table = resample_positions(tensors[POSITIONS], image.grid, other.grid, image.resampling)
-    config = dataclasses.replace(model.config, image=other)
-    return _other(model, config, {**tensors, POSITIONS: table}, (), {**settings, "image": spec}, 0)
+    return {**settings, "image": spec}
 
 
 def _other(

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from seesay.data.loader import Loader, text_lengths
-from seesay.data.order import Order
 from seesay.errors import UsageError
 from seesay.protocols import Generator, Speaker
 from seesay.train.config import TrainConfig
-from seesay.train.contrastive import closing, export, prepare
+from seesay.train.contrastive import export, prepare
+from seesay.train.feeding import closing, feed
 from seesay.train.freeze import training_mode
 from seesay.train.loop import Learner
 from seesay.train.parallel import World, spread
@@ -60,33 +59,13 @@ def captioning(
     prepare(model, config)
     module: Any = model.module
     forward = spread(Called(module, module.forward), module, world, config.strategy)
-    data, processor = config.data, model.processor
-    templates = next(iter(model.family.prompt_sets().values()))
-    order = Order(
-        len(dataset),
-        data.batch_size,
-        seed=config.seed,
-        rank=world.rank,
-        world=world.size,
-        lengths=text_lengths(dataset, processor, templates) if data.bucket else None,
-    )
-    loader = Loader(
-        dataset,
-        order,
-        processor,
-        augment=data.augment,
-        seed=config.seed,
-        workers=data.workers,
-        decode=data.decode,
-        on_missing=data.on_missing,
-        templates=templates,
-    )
+    loader = feed(model, dataset, config, world)
     prompt = beginning(model, config)
 
     def batch(step: int) -> Texts:
         found = loader(step)
         written, starts = written_ids(
-            processor, found.texts, prompt, config.objective.max_length, "caption"
+            model.processor, found.texts, prompt, config.objective.max_length, "caption"
         )
         weights = torch.ones(len(starts))
         return Texts(Prompt(found.pixels, *written), starts, weights, found.rows)
@@ -97,8 +76,12 @@ def captioning(
         assert evaluation is not None
         from seesay.evaluate import captioning as measure
 
-        prompt, limit = config.objective.prompt, config.evaluate.limit
-        return measure(model, evaluation, prompt=prompt, limit=limit, resamples=0).metrics
+        told: dict[str, Any] = {
+            "limit": config.evaluate.limit,
+            "options": options_of(config),
+            "resamples": 0,
+        }
+        return measure(model, evaluation, prompt=config.objective.prompt, **told).metrics
 
     return Learner(
         module,
@@ -109,8 +92,8 @@ def captioning(
         export=lambda folder, weights: export(model, folder, weights),
         rows=lambda texts: ", ".join(dataset[i].where for i in texts.rows[:20]),
         metric="cider_d" if evaluation is not None else "-loss",
-        samples=data.batch_size,
-        steps_per_epoch=order.steps_per_epoch,
+        samples=config.data.batch_size,
+        steps_per_epoch=loader.order.steps_per_epoch,
         close=lambda: closing(loader),
     )
 
@@ -132,6 +115,12 @@ def written_ids(
         return (ids, ids.bool()), ids[:, 0]
     (ids, mask), starts = processor.written(texts, prompt, max_length, task=task)
     return (ids, mask), starts
+
+
+def options_of(config: TrainConfig) -> dict[str, Any]:
+    """Return how texts are generated while a model is measured, where that is not as published."""
+    beams = config.evaluate.num_beams
+    return {} if beams is None else {"num_beams": beams}
 
 
 def check(model: Model, config: TrainConfig, task: str) -> None:

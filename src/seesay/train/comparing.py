@@ -13,14 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seesay.data.loader import Batch, Loader
-from seesay.data.order import Order
+from seesay.data.loader import Batch
 from seesay.errors import InputError, UsageError
 from seesay.evaluate.encode import at_rest
 from seesay.train.answering import expect
 from seesay.train.captioning import refuse
 from seesay.train.config import TrainConfig
-from seesay.train.contrastive import closing, export, prepare
+from seesay.train.contrastive import export, prepare
+from seesay.train.feeding import closing, feed
 from seesay.train.freeze import training_mode
 from seesay.train.loop import Learner
 from seesay.train.parallel import World, spread
@@ -85,24 +85,11 @@ def comparing(
         numbered(evaluation, classes_of(model, config))
     prepare(model, config)
     forward = spread(Called(model.module, function), model.module, world, config.strategy)
-    data = config.data
-    order = Order(
-        len(questions), data.batch_size, seed=config.seed, rank=world.rank, world=world.size
-    )
     loaders = [
-        Loader(
-            pictures,
-            order,
-            model.processor,
-            augment=data.augment,
-            seed=config.seed + n,  # each picture is cropped in its own way
-            workers=data.workers,
-            text="none",
-            decode=data.decode,
-            on_missing=data.on_missing,
-        )
+        feed(model, pictures, config, world, text="none", stream=n)
         for n, pictures in enumerate(questions.pictures)
     ]
+    order = loaders[0].order
 
     def batch(step: int) -> Choices:
         found = [loader(step) for loader in loaders]
@@ -132,7 +119,7 @@ def comparing(
         export=lambda folder, weights: export(model, folder, weights),
         rows=lambda choices: ", ".join(questions[i].where for i in choices.rows[:20]),
         metric="accuracy" if evaluation is not None else "-loss",
-        samples=data.batch_size,
+        samples=config.data.batch_size,
         steps_per_epoch=order.steps_per_epoch,
         close=close,
     )

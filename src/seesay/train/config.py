@@ -16,8 +16,8 @@ from seesay.errors import CheckpointError, UsageError
 
 CONTRASTS = ("info_nce", "sigmoid", "unicl")
 """Objectives that compare the pairs of a batch with nothing but each other."""
-WRITES = ("pretraining", "captioning", "vqa")
-"""Objectives that learn to write text."""
+SMOOTHED = ("pretraining", "captioning", "vqa")
+"""Objectives whose targets are smoothed as BLIP's are."""
 
 
 def _within(
@@ -75,12 +75,13 @@ class ScheduleConfig:
         kind: What follows the warm-up, down to `end`: half a cosine wave, a line, a decay by the
             same factor every step, or nothing.
         warmup: Steps of the line from `start` up to the highest rate; may be more than an epoch.
+            Below 1, the part of all steps.
         start: Where the line begins, one step before the first, as a part of the highest rate.
         end: Rate after the last step, as a part of the highest.
     """
 
     kind: Literal["cosine", "linear", "exponential", "constant"] = "cosine"
-    warmup: int = 0
+    warmup: int | float = 0
     start: float = 0.0
     end: float = 0.0
 
@@ -155,6 +156,8 @@ class DataConfig:
         separator: What stands between the columns of a CSV, where that is not recognised.
         root: The folder that file names are relative to, where that is not the listing's. How
             columns are called and this go for the data of `evaluate` too.
+        prompt: The task token of data without prefixes ("<DocVQA>"), of `evaluate` too; None for
+            the one that follows from its format. Of the objective "instruct".
         batch_size: Pairs a step, of all processes together.
         micro_batch: Pairs that go through the towers at once, when that is fewer; the loss still
             sees the whole batch.
@@ -172,6 +175,7 @@ class DataConfig:
     label_column: str | None = None
     separator: str | None = None
     root: str | None = None
+    prompt: str | None = None
     batch_size: int = 256
     micro_batch: int | None = None
     augment: str = "none"
@@ -217,9 +221,10 @@ class ObjectiveConfig:
         name: Which. Of dual encoders: "info_nce", "sigmoid", "unicl", and "probe" on one of their
             towers. Of models that look at picture and text together: "pretraining" is contrast,
             matching and writing, "retrieval" the first two; "captioning"; and of questions "vqa",
-            whose answers are written, "nlvr" and "classification", where they are chosen.
+            whose answers are written, "nlvr" and "classification", where they are chosen. Of models
+            that follow prompts "instruct".
         label_smoothing: Part of the target that is spread over all; None for what is usual, 0.1
-            where text is written and 0 elsewhere.
+            where BLIP writes and 0 elsewhere.
         duplicates: Whether pairs of the same picture, by its id, count as matches of each other;
             where texts are matched, pairs of the same text too.
         chunk: Rows of the similarity matrix held at once; None for all.
@@ -245,6 +250,7 @@ class ObjectiveConfig:
         "vqa",
         "nlvr",
         "classification",
+        "instruct",
     ] = "info_nce"
     label_smoothing: float | None = None
     duplicates: bool = True
@@ -270,7 +276,7 @@ class ObjectiveConfig:
         """The part of the target that is spread over all."""
         if self.label_smoothing is not None:
             return self.label_smoothing
-        return 0.1 if self.name in WRITES else 0.0
+        return 0.1 if self.name in SMOOTHED else 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -327,6 +333,7 @@ class EvaluateConfig:
         task: Of dual encoders: "retrieval" both ways, or "zeroshot" classification. Who writes or
             answers is measured by that.
         limit: At most so many pictures; None for all.
+        num_beams: Beams of who writes; None for what is published, 1 for the fastest.
         rerank: Put so many of the nearest in order by the match head, in retrieval; None for none.
     """
 
@@ -334,10 +341,12 @@ class EvaluateConfig:
     split: str | None = None
     task: Literal["retrieval", "zeroshot"] = "retrieval"
     limit: int | None = None
+    num_beams: int | None = None
     rerank: int | None = None
 
     def __post_init__(self) -> None:
         _within(self, "limit", least=1)
+        _within(self, "num_beams", least=1)
         _within(self, "rerank", least=1)
 
 

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from seesay.data.loader import Batch, Loader, text_lengths
-from seesay.data.order import Order
+from seesay.data.loader import Batch
 from seesay.errors import UsageError
 from seesay.nn.droppath import set_drop_path
 from seesay.protocols import PooledEncoder
@@ -21,6 +20,7 @@ from seesay.train import gradcache, objectives
 from seesay.train.adapters import add_lora, save_adapter
 from seesay.train.caches import Features, cached_features
 from seesay.train.config import ObjectiveConfig, TrainConfig
+from seesay.train.feeding import closing, feed
 from seesay.train.freeze import freeze, training_mode
 from seesay.train.loop import Learner
 from seesay.train.parallel import World, spread, unsynchronised, whole
@@ -80,30 +80,7 @@ def contrastive(
     }
     # a tower that is sharded or wrapped no longer runs by itself
     forward = spread(Towers(model.module), model.module, world, config.strategy)
-    data, views = config.data, config.objective.views > 0
-    templates = next(iter(model.family.prompt_sets().values()))
-    order = Order(
-        len(dataset),
-        data.batch_size,
-        seed=config.seed,
-        rank=world.rank,
-        world=world.size,
-        lengths=text_lengths(dataset, model.processor, templates) if data.bucket else None,
-    )
-    loader = Loader(
-        dataset,
-        order,
-        model.processor,
-        augment=data.augment,
-        seed=config.seed,
-        workers=data.workers,
-        images="image" not in cached,
-        views=2 if views else 0,
-        decode=data.decode,
-        on_missing=data.on_missing,
-        templates=templates,
-        silent=views,
-    )
+    loader = feed(model, dataset, config, world, images="image" not in cached)
     steps = Steps(model.module, forward, config, world, cached)
     return Learner(
         model.module,
@@ -116,17 +93,9 @@ def contrastive(
         rows=lambda batch: ", ".join(dataset[i].where for i in batch.rows[:20]),
         metric=usual_metric(config) if evaluation is not None else "-loss",
         samples=config.data.batch_size,
-        steps_per_epoch=order.steps_per_epoch,
+        steps_per_epoch=loader.order.steps_per_epoch,
         close=lambda: closing(loader),
     )
-
-
-def closing(loader: Loader) -> None:
-    """Stop a loader, and say what it left out."""
-    loader.close()
-    if loader.skipped:
-        first = "; ".join(list(loader.skipped.values())[:3])
-        _log.warning("%d records were skipped: %s", len(loader.skipped), first)
 
 
 @dataclass

@@ -73,7 +73,8 @@ class Curves:
         rows = math.ceil(len(panels) / columns)
         figure = Figure(figsize=(5.2 * columns, 3.7 * rows), dpi=100, layout="constrained")
         FigureCanvasAgg(figure)
-        last = max((s.steps[-1] for panel in panels for s in panel[1].values()), default=1)
+        told = [s.steps[-1] for panel in panels for s in panel[1].values() if s.steps]
+        last = max(told, default=1)
         for number, (title, lines, scale) in enumerate(panels):
             axes = figure.add_subplot(rows, columns, number + 1)
             axes.set_title(title, loc="left", fontsize=11, fontweight="bold")
@@ -122,7 +123,10 @@ class Curves:
             else:
                 rest.append((name.replace("_", " "), {name: series}, ""))
         panels += [(_title(group), lines, "share") for group, lines in shares.items()] + rest
-        return [panel for panel in panels if any(series.steps for series in panel[1].values())]
+        drawn = (
+            (t, {n: s for n, s in lines.items() if s.steps}, kind) for t, lines, kind in panels
+        )
+        return [panel for panel in drawn if panel[1]]
 
 
 def _line(axes: Any, name: str, series: Series, colour: str) -> None:

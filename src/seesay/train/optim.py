@@ -72,9 +72,10 @@ def factor(step: int, steps: int, config: ScheduleConfig) -> float:
 
     A line from `start` over `warmup` steps, then the schedule down to `end` at step `steps`.
     """
-    if step < config.warmup:
-        return config.start + (1 - config.start) * (step + 1) / config.warmup
-    done = min(1.0, (step - config.warmup) / max(1, steps - config.warmup))
+    warmup = math.ceil(config.warmup * (steps if config.warmup < 1 else 1))
+    if step < warmup:
+        return config.start + (1 - config.start) * (step + 1) / warmup
+    done = min(1.0, (step - warmup) / max(1, steps - warmup))
     if config.kind == "cosine":
         return config.end + (1 - config.end) * 0.5 * (1 + math.cos(math.pi * done))
     if config.kind == "linear":

@@ -13,13 +13,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seesay.data.loader import Batch, Loader, text_lengths
-from seesay.data.order import Order
+from seesay.data.loader import Batch
 from seesay.errors import UsageError
 from seesay.evaluate.encode import at_rest
 from seesay.protocols import DualEncoder, Generator, Matcher, PooledEncoder, Speaker
 from seesay.train.config import TrainConfig
-from seesay.train.contrastive import closing, evaluator, export, prepare, usual_metric
+from seesay.train.contrastive import evaluator, export, prepare, usual_metric
+from seesay.train.feeding import closing, feed
 from seesay.train.freeze import training_mode
 from seesay.train.gather import Share, gather, share_of
 from seesay.train.image_text import Vectors, matching, momentum_contrast
@@ -94,30 +94,9 @@ def pretraining(
         config.objective.momentum.queue, width, keys=2, device=world.device, data=dataset.digest
     )
     forward = spread(joint, module, world, config.strategy)
-    data = config.data
-    templates = next(iter(model.family.prompt_sets().values()))
-    order = Order(
-        len(dataset),
-        data.batch_size,
-        seed=config.seed,
-        rank=world.rank,
-        world=world.size,
-        lengths=text_lengths(dataset, model.processor, templates) if data.bucket else None,
-    )
-    loader = Loader(
-        dataset,
-        order,
-        model.processor,
-        augment=data.augment,
-        seed=config.seed,
-        workers=data.workers,
-        decode=data.decode,
-        on_missing=data.on_missing,
-        templates=templates,
-    )
-    steps = Steps(
-        module, model.processor, forward, config, world, momentum, queue, order.steps_per_epoch
-    )
+    loader = feed(model, dataset, config, world)
+    epoch = loader.order.steps_per_epoch
+    steps = Steps(module, model.processor, forward, config, world, momentum, queue, epoch)
     steps.clamp()
     return Learner(
         module,
@@ -129,8 +108,8 @@ def pretraining(
         export=lambda folder, weights: export(model, folder, weights),
         rows=lambda shown: ", ".join(dataset[i].where for i in shown.batch.rows[:20]),
         metric=usual_metric(config) if evaluation is not None else "-loss",
-        samples=data.batch_size,
-        steps_per_epoch=order.steps_per_epoch,
+        samples=config.data.batch_size,
+        steps_per_epoch=epoch,
         extra={"momentum": momentum, "queue": queue},
         close=lambda: closing(loader),
     )

@@ -15,12 +15,13 @@ import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seesay.checkpoints.files import write_json
 from seesay.config import flat, to_dict
-from seesay.data import open_dataset, open_questions
+from seesay.data import open_dataset, open_prompts, open_questions
 from seesay.data.check import check
 from seesay.errors import InputError, StorageError, UsageError
 from seesay.family import resolve
@@ -48,6 +49,7 @@ BUILDERS = {
     "vqa": "seesay.train.answering:answering",
     "nlvr": "seesay.train.comparing:comparing",
     "classification": "seesay.train.comparing:comparing",
+    "instruct": "seesay.train.instructing:instructing",
 }
 """Objective -> what makes a learner of it."""
 ASKS = ("vqa", "nlvr", "classification")
@@ -198,7 +200,11 @@ def _data(config: TrainConfig, world: World) -> tuple[Any, Any]:
     told = config.data
     if not told.path:
         raise UsageError("which data?", "--data PATH, or --set data.path=PATH")
-    opened = open_questions if config.objective.name in ASKS else open_dataset
+    opened: Any = open_questions if config.objective.name in ASKS else open_dataset
+    if config.objective.name == "instruct":
+        opened = partial(open_prompts, prompt=told.prompt)
+    elif told.prompt is not None:
+        raise UsageError(f"data.prompt={told.prompt!r} is for objective.name=instruct alone")
     dataset = _open(opened, told.path, told.split, told)
     # one process looks at every picture's header, and tells the others
     error, rows = world.told(_checked(dataset, config) if world.rank == 0 else None)

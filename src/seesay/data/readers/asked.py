@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from seesay.data.questions import Question, Questions
 from seesay.data.readers import jsonl, published, rows, table
@@ -20,24 +20,52 @@ from seesay.names import shown
 
 IMAGE = (*rows.IMAGE, "images", "left_image", "image1")
 SECOND = ("second_image", "right_image", "image2")
-TEXT = ("question", "statement", "hypothesis", "sentence", "sentence2", "text")
-ANSWER = ("answer", "answers", "direct_answers", "label", "gold_label")
-SEVERAL = ("answers", "direct_answers")
+TEXT = ("question", "statement", "hypothesis", "sentence", "sentence2", "text", "prefix")
+ANSWER = ("answer", "answers", "direct_answers", "label", "gold_label", "suffix", "suffixes")
+SEVERAL = ("answers", "direct_answers", "suffixes")
 """Those that hold what several annotators said."""
 IMAGE_ID = (*rows.IMAGE_ID, "imageid", "flickr30k_id")
 ID = ("question_id", "questionid", "identifier", "pairid", "id")
 KIND = ("answer_type", "question_type", "kind")
 CHOICES = ("choices", "options")
 RIGHT = ("correct_choice_idx", "correct_choice", "right")
-SURE = ("question", "statement", "hypothesis")
+SURE = ("question", "statement", "hypothesis", "prefix")
 """Columns that only questions have; a sentence with a label may also be a caption."""
 FOLDERS = (".", "images", "image", "..", "../images", "coco", "../coco", "coco/images",
            "../coco/images", "vg", "../vg", "train_images", "test_images")  # fmt: skip
 """Where pictures are looked for, from the folder of the listing."""
 
 
-def read(path: str, options: Options) -> Questions:
+class Told(NamedTuple):
+    """What a row asks.
+
+    Attributes:
+        texts: The question; none where there is none.
+        answers: What is answered.
+        wrong: What is wrong with its boxes.
+    """
+
+    texts: tuple[str, ...]
+    answers: tuple[str, ...]
+    wrong: tuple[str, ...] = ()
+
+
+Tell = Callable[[Mapping[str, Any], Any], Told]
+"""A row and its picture's path -> what it asks."""
+
+
+def read(
+    path: str,
+    options: Options,
+    telling: Callable[[Columns, Sequence[str]], Tell] | None = None,
+) -> Questions:
     """Read one listing of questions, or several in braces.
+
+    Args:
+        path: The listing.
+        options: What the user said.
+        telling: Finds out from the columns of a listing how its rows are told; None for questions
+            and answers as they stand.
 
     Raises:
         InputError: Nothing there is known.
@@ -49,11 +77,13 @@ def read(path: str, options: Options) -> Questions:
     name = os.path.basename(os.path.normpath(path))
     try:
         if len(files) == 1:
-            with _opened(files[0], options, findings) as (root, found):
+            with _opened(files[0], options, findings, telling) as (root, found):
                 return Questions(name, found, root=root, findings=findings)
         folders = [os.path.dirname(os.path.abspath(file)) for file in files]
         root = os.path.abspath(options.root) if options.root else os.path.commonpath(folders)
-        return Questions(name, _several(files, options, findings), root=root, findings=findings)
+        return Questions(
+            name, _several(files, options, findings, telling), root=root, findings=findings
+        )
     finally:
         jsonl.forget_json()
 
@@ -64,13 +94,20 @@ def recognises(path: str) -> bool:
         parts = (".", *os.listdir(path))
         return any(os.path.isfile(os.path.join(path, part, published.EASY)) for part in parts)
     try:
-        file = _files(path, Options())[0]
-        if published.recognises(file):
+        if published.recognises(_files(path, Options())[0]):
             return True
-        with _rows(file, Options(), []) as (names, _):
-            return any(name.lower() in SURE for name in names)
     except (InputError, OSError):
         return False
+    return bool(columns_of(path) & {*SURE})
+
+
+def columns_of(path: str) -> set[str]:
+    """Return the names of the columns of a listing, in small letters; none where it is none."""
+    try:
+        with _rows(_files(path, Options())[0], Options(), []) as (names, _):
+            return {name.lower() for name in names}
+    except (InputError, OSError):
+        return set()
 
 
 def _files(path: str, options: Options) -> list[str]:
@@ -89,19 +126,22 @@ def _files(path: str, options: Options) -> list[str]:
     return [path]
 
 
-def _several(files: Sequence[str], options: Options, findings: list[Finding]) -> Iterator[Question]:
+def _several(
+    files: Sequence[str], options: Options, findings: list[Finding], telling: Any
+) -> Iterator[Question]:
     for file in files:  # one after another: each may have hundreds of megabytes
-        with _opened(file, options, findings) as (_, found):
+        with _opened(file, options, findings, telling) as (_, found):
             yield from found
 
 
 @contextmanager
 def _opened(
-    path: str, options: Options, findings: list[Finding]
+    path: str, options: Options, findings: list[Finding], telling: Any
 ) -> Iterator[tuple[str, Iterator[Question]]]:
     """Open a listing: the folder of its pictures, and its questions."""
     with _rows(path, options, findings) as (names, values):
-        columns = Columns.find(path, names, options)
+        columns = Columns.find(path, names, options, silent=telling is not None)
+        tell = columns.told if telling is None else telling(columns, names)
         first = next(values, None)
         if first is None:
             told = f": {findings[0].where}: {findings[0].what}" if findings else ""
@@ -113,10 +153,8 @@ def _opened(
             yield first
             yield from values
 
-        yield (
-            root,
-            _questions(every(), columns, Places(root, absolute=True), flat, options, findings),
-        )
+        places = Places(root, absolute=True)
+        yield root, _questions(every(), columns, tell, places, flat, options, findings)
 
 
 @contextmanager
@@ -152,7 +190,7 @@ def _rows(
 class Columns:
     """Which column is what; None for those a listing lacks."""
 
-    text: str
+    text: str | None
     image: str | None
     second: str | None
     answer: str | None
@@ -164,8 +202,16 @@ class Columns:
     split: str | None
 
     @classmethod
-    def find(cls, path: str, names: Sequence[str], options: Options) -> Columns:
+    def find(
+        cls, path: str, names: Sequence[str], options: Options, *, silent: bool = False
+    ) -> Columns:
         """Recognise the columns by their names, those the user gave first.
+
+        Args:
+            path: The listing.
+            names: Of its columns.
+            options: What the user said.
+            silent: Whether it may have no questions.
 
         Raises:
             InputError: There is no question, or no picture, or two columns that could be it.
@@ -176,7 +222,7 @@ class Columns:
             return next((lower[name] for name in known if name in lower), None)
 
         text = rows.choose(path, names, TEXT, options.text_column, "text_column")
-        if text is None:
+        if text is None and not silent:
             raise InputError(
                 f"{path} has no column with questions: it has {', '.join(map(repr, names[:12]))}",
                 f"call it {' or '.join(TEXT[:2])}, or name it: text_column=NAME",
@@ -208,6 +254,15 @@ class Columns:
             split=split,
         )
 
+    def told(self, values: Mapping[str, Any], _image: Any) -> Told:
+        """Return what a row asks and what was answered, as they stand."""
+        given = values.get(self.answer) if self.answer else None
+        name = (self.answer or "").lower()
+        answers = strings(given, several=name in SEVERAL)
+        if name.startswith("suffix") and given is not None and not answers:
+            answers = ("",)  # nothing is to be written, such as where there is nothing to find
+        return Told(strings(values.get(self.text or "")), answers)
+
     def images(self, values: Mapping[str, Any]) -> tuple[str, ...]:
         """Return the names of the pictures of a row.
 
@@ -230,10 +285,13 @@ class Columns:
 def _place(path: str, options: Options, example: str | None) -> tuple[str, bool]:
     """Return the folder of the pictures, and whether all lie right in it, whatever is listed."""
     name = os.path.basename(example or "")
-    root = find_root(options.root, path, FOLDERS, example)
+    # archives unpack to annotations/instances_val2017.json and val2017/
+    part = os.path.splitext(os.path.basename(path))[0].rsplit("_", 1)[-1]
+    folders = (*FOLDERS, *(f"{above}{part}" for above in ("", "../", "../images/")))
+    root = find_root(options.root, path, folders, example)
     if example and not os.path.isfile(os.path.join(root, example)):
         inside = os.path.dirname(example)
-        guesses = [f"{folder}/{inside}" for folder in FOLDERS] + list(FOLDERS)
+        guesses = [f"{folder}/{inside}" for folder in folders] + list(folders)
         flat = find_root(options.root, path, guesses, name)
         if os.path.isfile(os.path.join(flat, name)):
             return flat, True
@@ -243,6 +301,7 @@ def _place(path: str, options: Options, example: str | None) -> tuple[str, bool]
 def _questions(
     found: Iterable[tuple[str, Mapping[str, Any]]],
     columns: Columns,
+    tell: Tell,
     places: Places,
     flat: bool,
     options: Options,
@@ -262,14 +321,13 @@ def _questions(
             images = tuple(places.resolve(name) for name in names)
             choices = strings(values.get(columns.choices or ""), several=True)
             right = _right(values.get(columns.right or ""), choices)
+            texts, answers, wrong = tell(values, images[0])
         except Refused as error:
             findings.append(Finding("bad-row", where, shown(str(error))))
             continue
-        texts = strings(values.get(columns.text))
         if not texts:
             findings.append(Finding("empty-question", where, "asks nothing", row))
-        given = values.get(columns.answer) if columns.answer else None
-        answers = strings(given, several=(columns.answer or "").lower() in SEVERAL)
+        findings += (Finding("bad-box", where, told, row) for told in wrong)
         if not answers and right is not None:
             answers = (choices[right],)
         for text in (*texts, *answers):

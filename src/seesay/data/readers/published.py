@@ -27,7 +27,7 @@ def recognises(path: str) -> bool:
     content = load_json(path)
     first = content[0] if isinstance(content, list) and content else None
     nlvr2 = isinstance(first, dict) and {"images", "sentence"} <= first.keys()
-    return nlvr2 or _shape(content) is not None
+    return nlvr2 or _shape(content) not in (None, "boxes")
 
 
 def rows(path: str) -> Iterator[Row] | None:
@@ -46,6 +46,8 @@ def rows(path: str) -> Iterator[Row] | None:
         return _gqa(name, content)
     if shape == "data":
         return ((f"{name}:data[{i}]", row) for i, row in enumerate(content["data"]))
+    if shape == "boxes":
+        return _boxes(name, content)
     if shape == "questions":
         return _vqa(name, content, _beside(path, "question", "annotation"))
     if shape == "annotations":
@@ -91,11 +93,12 @@ def _shape(content: Any) -> str | None:
         ("questions", "image_id"),
         ("annotations", "answers"),
         ("data", "question"),
+        ("annotations", "bbox"),
     ):
         listed = content.get(key)
         first = listed[0] if isinstance(listed, list) and listed else None
         if isinstance(first, dict) and needed in first:
-            return key
+            return "boxes" if needed == "bbox" else key
     first = next(iter(content.values()), None)
     return "gqa" if isinstance(first, dict) and {"imageId", "question"} <= first.keys() else None
 
@@ -105,6 +108,23 @@ def _easy(name: str, content: list[Any]) -> Iterator[Row]:
         question, answer, image = row if isinstance(row, list) and len(row) == 3 else [None] * 3
         told = {"image": f"images/{image}.png", "question": question, "answer": answer}
         yield f"{name}[{i}]", told
+
+
+def _boxes(name: str, content: dict[str, Any]) -> Iterator[Row]:
+    """COCO's pictures with their things; crowds are none."""
+    listed = (each for each in content.get("categories", ()) if isinstance(each, dict))
+    names = {each.get("id"): each.get("name") for each in listed}
+    things: dict[Any, list[dict[str, Any]]] = {}
+    for note in content["annotations"]:
+        if isinstance(note, dict) and not note.get("iscrowd"):
+            told = {"label": names.get(note.get("category_id")), "bbox": note.get("bbox")}
+            things.setdefault(note.get("image_id"), []).append(told)
+    for image in content["images"]:
+        if isinstance(image, dict):
+            told = {"image": image.get("file_name"), "id": image.get("id")}
+            sides = {side: image.get(side) for side in ("width", "height")}
+            here = things.get(image.get("id"), [])
+            yield f"{name}:image {image.get('id')}", {**told, **sides, "objects": here}
 
 
 def _gqa(name: str, content: dict[str, Any]) -> Iterator[Row]:
