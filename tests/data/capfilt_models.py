@@ -142,6 +142,9 @@ class Model:
     def tasks(self) -> list[str]:
         return ["caption"]
 
+    def require(self, *_: Any) -> None:
+        """It can do what it is asked for here."""
+
 
 class Compared(Model):
     """A dual encoder that gives each text the cosine it is told to."""
