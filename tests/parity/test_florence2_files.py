@@ -15,6 +15,7 @@ from parity.florence2_models import FEATURES, LOGITS, V, build, close, redrawn, 
 from seesay.checkpoints.convert import convert
 from seesay.checkpoints.files import Source, read_json, read_tensors, write_json
 from seesay.checkpoints.load import read
+from seesay.errors import CheckpointError
 from seesay.families.florence2.hf import hf_config
 from seesay.processing.image import open_picture
 
@@ -153,8 +154,12 @@ def test_images_of_any_size_there_are_positions_for(folder: Path) -> None:
         wanted = theirs.model.get_image_features(pixels).pooler_output
         assert close(module.encode_image(pixels), wanted) < FEATURES  # type: ignore[operator]
     assert wanted.shape[1] == 1 + 11 * 3 == processor.image_tokens  # type: ignore[attr-defined]
-    with pytest.raises(seesay.errors.SeesayError, match="50 at most on a side"):
+    with pytest.raises(CheckpointError, match=r"64 x 1632 pixels .* 50 at most on a side"):
         read(folder, image_size=(1632, 64))
+    # the positions of the text network are for the image and the prompt
+    assert read(folder, image_size=(992, 992)).processor.image_tokens == 962  # type: ignore[attr-defined]
+    with pytest.raises(CheckpointError, match="no prompt fits beside them into 1024 positions"):
+        read(folder, image_size=(1600, 1600))
 
 
 def test_what_the_configuration_leaves_out_is_as_transformers_has_it(tmp_path: Path) -> None:

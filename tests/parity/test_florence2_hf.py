@@ -76,13 +76,34 @@ def test_logits(name: str, pair: tuple[Any, Any]) -> None:
             assert float((module(alone) - wanted.logits[i : i + 1, :, :V]).abs().max()) < LOGITS
 
 
+def test_norms_add_as_much_to_the_variance_as_theirs(pair: tuple[Any, Any]) -> None:
+    """What comes out hardly shows it where variances are large, as in front of the last norms."""
+    model, module = pair
+    added = [
+        sorted(part.eps for part in one.modules() if isinstance(part, torch.nn.LayerNorm))
+        for one in (model, module)
+    ]
+    assert added[0] == added[1]
+
+
 def without_spare_rows(module: Any, inputs: Any, logits: Tensor) -> None:
     logits[..., V:] = -torch.inf
 
 
+@pytest.fixture(scope="module")
+def ending(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
+    """Such a pair whose texts mostly end by themselves, at several lengths."""
+    model = build()
+    table = model.model.language_model.shared.weight
+    with torch.no_grad():
+        table[2] = table[61] * 1.02
+    return model, read(saved(model, tmp_path_factory.mktemp("ending"))).module.eval()
+
+
+@pytest.mark.parametrize("which", ["pair", "ending"])
 @pytest.mark.parametrize("beams", [1, 3])
-def test_texts(beams: int, pair: tuple[Any, Any]) -> None:
-    model, module = pair
+def test_texts(beams: int, which: str, request: pytest.FixtureRequest) -> None:
+    model, module = request.getfixturevalue(which)
     pixels, (ids, mask) = pixels_for(SIZES["odd"]), asked()
     options = OPTIONS.changed(num_beams=beams, max_new_tokens=16)
     how: dict[str, Any] = {
@@ -100,6 +121,8 @@ def test_texts(beams: int, pair: tuple[Any, Any]) -> None:
         wanted = model.generate(**theirs(model, pixels, ids, mask), **how)
         hook.remove()
         found = decode(module, prompt(pixels, ids, mask), options, end_ids=[2])
+        lengths = {len(row[0].ids) for row in found}
+        assert len(lengths) > 1 if which == "ending" else lengths == {15}
         for i, length in enumerate(mask.sum(1).tolist()):
             row = [token for token in wanted[i].tolist()[1:] if token not in (1, 2)]
             assert found[i][0].ids == row

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 import seesay
 from seesay import registry
 from seesay.errors import InputError, UsageError
+from seesay.families.florence2.configs import Florence2Config, base, large, page, tiny
 from seesay.families.florence2.processing import make_processor
-from seesay.families.florence2.prompts import SENTENCES
+from seesay.families.florence2.prompts import SENTENCES, prompts
 from seesay.protocols import RegionSpeaker, Speaker
 
 ALONE = [token for token, sentence in SENTENCES.items() if "{}" not in sentence]
@@ -37,10 +38,10 @@ def test_ids_of_prompts_are_those_published() -> None:
     for (token, text), ids in golden.items():
         for compat in (None, "hf", "hub"):
             assert processor(compat).prompt_ids(token, text) == ids
-    tiny = seesay.create("florence2-tiny").processor
-    assert tiny.prompt_ids("<OD>") == golden["<OD>", ""]  # type: ignore[attr-defined]
-    assert isinstance(tiny, Speaker)
-    assert isinstance(tiny, RegionSpeaker)
+    created = seesay.create("florence2-tiny").processor
+    assert created.prompt_ids("<OD>") == golden["<OD>", ""]  # type: ignore[attr-defined]
+    assert isinstance(created, Speaker)
+    assert isinstance(created, RegionSpeaker)
 
 
 def test_every_task_is_asked_with_its_sentence() -> None:
@@ -121,6 +122,15 @@ def test_a_prompt_that_does_not_fit_beside_an_image_is_refused() -> None:
     later = processor(None, "florence2-large")
     assert later.positions == 4096
     assert len(later.prompt_ids(long + " the" * (room + 1))) == 448
+
+
+@pytest.mark.parametrize("config", [tiny(), base(), large(4096), page()])
+def test_a_text_may_be_as_long_as_there_are_positions_and_no_longer(
+    config: Florence2Config,
+) -> None:
+    """The last token is not read, and one stands before the first: the sum is that of positions."""
+    asked = prompts(config)
+    assert {one.options.max_new_tokens for one in asked.values()} == {config.text.max_length}
 
 
 def test_padding_of_prompts_is_seen_as_on_the_hub_only_when_asked_for() -> None:

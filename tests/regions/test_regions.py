@@ -90,6 +90,8 @@ def test_parts_of_one_thing_are_together_and_boxes_alone() -> None:
 def test_people_are_shown_labels_boxes_and_scores() -> None:
     assert FOUND.show().startswith("cat [10,20,30,40] 0.50 | two parts [10,20,30,40] 0.25")
     assert Regions("a cat", [], (4, 4)).show() == "a cat"
+    broken = Region("two\n lines", box=(0, 0, 1, 2))
+    assert Regions("", [broken], (4, 4)).show() == "two lines [0,0,1,2]"
 
 
 def test_a_mask_is_the_union_of_the_parts_of_a_thing() -> None:
@@ -152,6 +154,19 @@ def test_coco_has_one_annotation_for_a_thing_and_one_category_for_a_label() -> N
     assert "score" not in line
     with pytest.raises(UsageError, match="2 results and 1 names"):
         coco([FOUND, FOUND], ["a.jpg"])
+
+
+def test_two_results_of_one_picture_are_one_image_of_coco() -> None:
+    told = coco([FOUND, FOUND, FOUND], ["a.jpg", "b.jpg", "a.jpg"])
+    assert [(one["id"], one["file_name"]) for one in told["images"]] == [(1, "a.jpg"), (2, "b.jpg")]
+    assert [one["image_id"] for one in told["annotations"]] == [1, 1, 1, 2, 2, 2, 1, 1, 1]
+
+
+def test_a_region_without_a_label_is_called_a_region_by_others() -> None:
+    proposal = Regions("", [Region(box=(0, 0, 5, 5))], (10, 10))
+    assert [one["name"] for one in proposal.to_coco("a.jpg")["categories"]] == ["region"]
+    [mark] = proposal.to_label_studio("a.jpg")["predictions"][0]["result"]
+    assert mark["value"]["rectanglelabels"] == ["region"]
 
 
 def test_label_studio_gets_percent_and_the_words_of_a_line() -> None:

@@ -11,19 +11,22 @@ from seesay.regions.types import Point, Regions, extent
 
 TEXT = "Text"
 """What Label Studio calls a line of text; the text itself is its transcription."""
+UNNAMED = "region"
+"""What a region without a label is called where there must be a name."""
 
 
 def coco(results: Sequence[Regions], names: Sequence[str]) -> dict[str, Any]:
     """Return one COCO document about several pictures.
 
-    The parts of a segmented thing are one annotation. Ids begin at 1, and categories stand in the
+    The parts of a segmented thing are one annotation. Results of one name and size are of one
+    picture: two phrases were looked for in it, say. Ids begin at 1, and categories stand in the
     order in which labels first appear; a line of text is of category "text", with what it says as
     `utf8_string`, as in COCO-Text. A score is written where there is one; `annotations` is also
     what evaluation reads as a list of results.
 
     Args:
-        results: What was found, one for each picture.
-        names: The file names of the pictures.
+        results: What was found.
+        names: The file name of each one's picture.
 
     Raises:
         UsageError: There are not as many names as results.
@@ -32,13 +35,16 @@ def coco(results: Sequence[Regions], names: Sequence[str]) -> dict[str, Any]:
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     categories: dict[str, int] = {}
-    for image_id, (result, name) in enumerate(zip(results, names, strict=True), 1):
+    pictures: dict[tuple[str, int, int], int] = {}
+    for result, name in zip(results, names, strict=True):
         width, height = result.size
-        images.append({"id": image_id, "file_name": name, "width": width, "height": height})
+        image_id = pictures.setdefault((name, width, height), len(images) + 1)
+        if image_id > len(images):
+            images.append({"id": image_id, "file_name": name, "width": width, "height": height})
         for parts in result.things():
             label, score = parts[0].label, parts[0].score
             read = {} if parts[0].quad is None else {"utf8_string": label}
-            category = "text" if read else label  # what a line says is no category
+            category = "text" if read else label or UNNAMED  # what a line says is no category
             box = extent(parts).ordered
             outlines = [part.polygon or part.quad for part in parts]
             drawn = [outline for outline in outlines if outline is not None]
@@ -180,7 +186,7 @@ def _marks(result: Regions) -> list[dict[str, Any]]:
         }
         if region.score is not None:
             mark["score"] = region.score
-        label = region.label if region.quad is None else TEXT
+        label = TEXT if region.quad is not None else region.label or UNNAMED
         marks.append(mark | {"type": kind, "from_name": kind, "value": place | {kind: [label]}})
         if region.quad is not None:
             words = {"type": "textarea", "from_name": "textarea"}

@@ -145,7 +145,8 @@ class Regions:
         for region in self.regions:
             place = ",".join(f"{value:.0f}" for value in region.box)
             sure = "" if region.score is None else f" {region.score:.2f}"
-            shown.append(f"{region.label} [{place}]{sure}".strip())
+            label = " ".join(region.label.split())  # a line that was read may have breaks
+            shown.append(f"{label} [{place}]{sure}".strip())
         return " | ".join(shown) or self.text
 
     def things(self) -> list[list[Region]]:

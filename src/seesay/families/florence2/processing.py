@@ -14,7 +14,7 @@ from torch import Tensor
 
 from seesay.checkpoints.files import Source
 from seesay.config import from_dict
-from seesay.errors import InputError
+from seesay.errors import CheckpointError, InputError
 from seesay.families.florence2.configs import VOCAB_SIZE, Florence2Config
 from seesay.families.florence2.prompts import expand, expand_as_published
 from seesay.processing.bytelevel import ByteLevelTokenizer
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 PUBLISHED_SIZE = 50265
+EMPTY = 2
+"""Tokens of a prompt that says nothing: `<s>` and `</s>`."""
+
 ADDED = (
     *("<od>", "</od>", "<ocr>", "</ocr>"),
     *(f"<loc_{i}>" for i in range(1000)),
@@ -227,7 +230,8 @@ def make_processor(
     """Return the processor of a checkpoint; a folder without a tokenizer gets the published one.
 
     Raises:
-        CheckpointError: The settings or the tokenizer's files are damaged.
+        CheckpointError: The settings or the tokenizer's files are damaged, or pixels of this size
+            are more than the model has positions for.
     """
     image, rows = from_dict(ImageSpec, settings["image"]), config.text.vocab_size
     tokenizer = ByteLevelTokenizer.from_folder(folder) if folder else None
@@ -243,16 +247,28 @@ def make_processor(
                 f"the tokenizer's ids reach {tokenizer.size - 1}, the model's {rows - 1}"
             )
             tokenizer = None
-    grid = config.image.grid(*image.size)
-    if max(grid) > config.max_grid:
-        raise ValueError(f"{grid} image tokens, but {config.max_grid} at most on a side")
     return Florence2Processor(
         image,
         tokenizer,
         positions=config.text.max_length,
-        image_tokens=1 + grid[0] * grid[1],
+        image_tokens=_image_tokens(config, image.size),
         **told,
     )
+
+
+def _image_tokens(config: Florence2Config, size: tuple[int, int]) -> int:
+    """Return how many tokens a picture of this height and width takes; refuse what does not fit."""
+    rows, columns = config.image.grid(*size)
+    tokens, most, positions = 1 + rows * columns, config.max_grid, config.text.max_length
+    told = f"{size[1]} x {size[0]} pixels are {columns} x {rows} image tokens"
+    if max(rows, columns) > most:
+        raise CheckpointError(f"{told}, but {most} at most on a side", "ask for a smaller picture")
+    if tokens + EMPTY > positions:
+        raise CheckpointError(
+            f"{told} and their mean, and no prompt fits beside them into {positions} positions",
+            "ask for a smaller picture",
+        )
+    return tokens
 
 
 @lru_cache(maxsize=1)

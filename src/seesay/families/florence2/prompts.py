@@ -37,7 +37,8 @@ OPTIONS = Options(
     forced_eos_id=2,
     max_new_tokens=1024,
 )
-"""As released: config.json of microsoft/Florence-2-base, text_config; its card for the length."""
+"""As released: config.json of microsoft/Florence-2-base, text_config; its card for the length.
+That is the number of positions: the card of the large model that has 4096 says 4096."""
 
 
 def expand(raw: str) -> str:
@@ -96,35 +97,38 @@ def expand_as_published(raw: str, *, strip: bool) -> str:
 def prompts(config: Florence2Config) -> Mapping[str, Asking]:
     """Return how a checkpoint of this configuration is asked, by task."""
     question = config.question + "{}"
+    options = OPTIONS.changed(max_new_tokens=config.text.max_length)
+    if config.spelled:
+        options = options.changed(no_repeat_ngram_size=0, num_beams=1)
     described = {"category": "<REGION_TO_CATEGORY>{}", "text": "<REGION_TO_OCR>{}"}
     asked = {
         "caption": Asking(
             template="<CAPTION>",
-            options=OPTIONS,
+            options=options,
             forms={"detailed": "<DETAILED_CAPTION>", "paragraph": "<MORE_DETAILED_CAPTION>"},
         ),
-        "answer": Asking(template=question, options=OPTIONS, forms={"document": "<DocVQA>{}"}),
+        "answer": Asking(template=question, options=options, forms={"document": "<DocVQA>{}"}),
         "detect": Asking(
             template="<OD>",
-            options=OPTIONS,
+            options=options,
             forms={
                 "descriptions": "<DENSE_REGION_CAPTION>",
                 "proposals": "<REGION_PROPOSAL>",
                 "phrases": "<OPEN_VOCABULARY_DETECTION>{}",
             },
         ),
-        "ground": Asking(template="<CAPTION_TO_PHRASE_GROUNDING>{}", options=OPTIONS),
+        "ground": Asking(template="<CAPTION_TO_PHRASE_GROUNDING>{}", options=options),
         "segment": Asking(
             template="<REFERRING_EXPRESSION_SEGMENTATION>{}",
-            options=OPTIONS,
+            options=options,
             forms={"boxes": "<REGION_TO_SEGMENTATION>{}"},
         ),
         "read": Asking(
             template="<OCR>",
-            options=OPTIONS,
+            options=options,
             forms={"regions": "<OCR_WITH_REGION>", "boxes": "<REGION_TO_OCR>{}"},
         ),
-        "describe": Asking(template="<REGION_TO_DESCRIPTION>{}", options=OPTIONS, forms=described),
-        "prompt": Asking(template="{}", options=OPTIONS),
+        "describe": Asking(template="<REGION_TO_DESCRIPTION>{}", options=options, forms=described),
+        "prompt": Asking(template="{}", options=options),
     }
     return asked
