@@ -171,6 +171,16 @@ def test_large_pages_are_read_in_tiles(say: Say, script: Script, photos: Path) -
     assert max(region["box"][3] for region in result["regions"]) > 50
 
 
+@pytest.mark.parametrize("option", ["--coco", "--label-studio", "--save-annotated"])
+def test_a_place_that_nothing_can_be_written_to_is_told_before_any_work(
+    say: Say, script: Script, photos: Path, tmp_path: Path, option: str
+) -> None:
+    code, out, err = say("detect", photos / "0.png", option, tmp_path / "none" / "x.png")
+    assert (code, out) == (5, "")
+    assert "there is no folder" in err
+    assert not script.asked
+
+
 @pytest.mark.parametrize(
     ("args", "said"),
     [
@@ -179,12 +189,13 @@ def test_large_pages_are_read_in_tiles(say: Say, script: Script, photos: Path) -
         (["describe", "a.png", "--boxes", "1,2,3"], "'1,2,3' is not x1,y1,x2,y2"),
         (["describe", "a.png", "--boxes", "1,2,3,x"], "x1,y1,x2,y2"),
         (["read", "a.png", "--tiles", "2"], "'2' is not columnsxrows"),
-        (["read", "a.png", "--tiles", "9x1"], "1 to 8"),
+        (["read", "a.png", "--tiles", "9x1"], "tiles=(9, 1) is not (columns, rows), 1 to 8"),
         (["read", "a.png", "--image-size", "big"], "HEIGHTxWIDTH"),
         (["read", "a.png", "--boxes", "1,2,3,4", "--regions"], "boxes are read as they are"),
         (["segment", "a.png"], "a phrase or boxes"),
         (["detect", "a.png", "--what", "cats"], "'cats' is not one of"),
         (["detect", "a.png", "--save-annotated", "x.docx"], "no picture format"),
+        (["ground", "a.png", "a", "b", "--save-annotated", "x.png"], "and 2 are drawn"),
         (["prompt", "a.png", "<OCR> please"], "stands alone"),
     ],
 )

@@ -23,13 +23,13 @@ from seesay.regions.locations import bins_in
 from seesay.tasks import describe, detect
 from seesay.tasks.describe import DescribeInput
 from seesay.tasks.detect import DetectInput
-from seesay.tasks.finding import boxes_of_each
+from seesay.tasks.finding import Found, boxes_of_each
 from seesay.tasks.tiles import Grid
 from seesay.tasks.writing import filled
 from tasks.scripted import LOGPROB, scripted
 
 OD = "Locate the objects with category name in the image."
-BOXES = [Box(2, 3, 30, 20), Box(0, 0, 40, 30), Box(7, 7, 9.5, 11)]
+BOXES = [Box(2, 3, 30, 20), Box(0, 0, 40, 30), Box(6, 4, 9.5, 11)]
 
 
 @pytest.fixture(scope="module")
@@ -279,6 +279,28 @@ def test_requests_of_all_kinds_are_served_in_order(model: Model, tmp_path: Path)
 
 
 # -- what cannot be ------------------------------------------------------------------------------
+
+
+def test_a_box_beside_the_picture_makes_a_bad_one_and_spoils_no_other(model: Model) -> None:
+    bad, *good = describe.run(
+        model,
+        [
+            DescribeInput(image=image, boxes=(box,), options={"max_new_tokens": 4})
+            for image in (picture(40, 30), picture(400, 300))
+            for box in (Box(100, 100, 200, 200), Box(-5, 9, 8, 99))
+        ],
+    )
+    assert isinstance(bad, InputError)
+    assert "box 100,100,200,200 is outside the picture of 40 x 30" in bad.what
+    assert [type(one) for one in good] == [Found] * 3
+
+
+def test_an_outline_is_called_what_was_asked_for(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripted(monkeypatch, model, lambda _: "<loc_10><loc_10><loc_90><loc_10><loc_50><loc_90>")
+    [found] = model.segment(picture(), "一只猫")
+    assert [region.label for region in found.regions] == ["一只猫"]
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ import click
 from seesay.cli.fields import Field, fields_of, parameters, values
 from seesay.cli.options import load_model, model_options, output_options
 from seesay.cli.output import Progress, as_dict, note, print_json, report_failures
-from seesay.errors import InputError, ItemsFailed, UsageError
+from seesay.errors import InputError, ItemsFailed, StorageError, UsageError
 from seesay.family import resolve
 from seesay.names import printable, shown
 from seesay.regions import Regions
@@ -42,7 +42,9 @@ def command(task: Task) -> click.Command:
     """Build the command of a task."""
     request, output = task.input_type(), task.output_type()
     fields = fields_of(request)
-    params = [parameter for field in fields for parameter in parameters(field)]
+    # how texts are written comes after what there is to say
+    ordered = sorted(fields, key=lambda field: field.nested is not None)
+    params = [parameter for field in ordered for parameter in parameters(field)]
     about = [f"{field.name.upper()}: {field.help}" for field in fields if field.positional]
     drawable, writable = hasattr(output, "draw"), hasattr(output, "arrays")
     exports = EXPORTS if issubclass(output, Regions) else {}
@@ -82,7 +84,10 @@ def command(task: Task) -> click.Command:
     ) -> int:
         requests = _requests(request, fields, values(fields, given))
         if save_annotated:
-            _check_picture_name(Path(save_annotated))
+            _check_picture_name(Path(save_annotated), len(requests))
+        for target in (out, *(given[name] for name in exports)):
+            if target:
+                _check_folder(Path(target))
         switched = [name for name, value in given.items() if value is True]
         chosen = model or default_model(task.name, *switched)
         loaded = load_model(
@@ -208,12 +213,29 @@ def _given(request: Any, names: Sequence[str]) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _check_picture_name(target: Path) -> None:
-    """Refuse, before any work, a name that says no format a picture can be written in."""
+def _check_picture_name(target: Path, count: int) -> None:
+    """Refuse, before any work, a name under which so many drawings cannot be written."""
     from PIL import Image
 
-    if target.suffix and target.suffix.lower() not in Image.registered_extensions():
+    if not target.suffix or target.is_dir():
+        return
+    if target.suffix.lower() not in Image.registered_extensions():
         raise UsageError(f"{target} names no picture format", "end it in .png or .jpg")
+    if count > 1:
+        raise UsageError(f"{target} is one picture, and {count} are drawn", "name a folder")
+    _check_folder(target)
+
+
+def _check_folder(target: Path) -> None:
+    """Refuse, before any work, a file in a folder that is not there.
+
+    Raises:
+        StorageError: There is no such folder, or the name is that of one.
+    """
+    if target.is_dir():
+        raise StorageError(f"{target} is a folder", "name a file")
+    if not target.parent.is_dir():
+        raise StorageError(f"there is no folder {target.parent}", "make it first")
 
 
 def _save_drawings(rows: Sequence[tuple[Any, Any]], target: Path, quiet: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import exp
@@ -167,7 +168,7 @@ def _answers(
 
     processor: Any = model.processor
 
-    def respond(groups: list[list[_Asked]], seen: Seen) -> list[Found]:
+    def respond(groups: list[list[_Asked]], seen: Seen) -> list[Found | InputError]:
         listed = [one for group in groups for one in group]
         sizes = [size for group, [size] in zip(groups, seen.sizes, strict=True) for _ in group]
         prompts = [_prompt(one.question, size) for one, size in zip(listed, sizes, strict=True)]
@@ -178,7 +179,7 @@ def _answers(
             rules = [] if rule is None else [rule]
         rows = generated(model, task, prompts, seen.features[:, 0], options, rules)
         return [
-            _found(processor, one.image, prompt, size, row[0], options)
+            _outside(one, size) or _found(processor, one.image, prompt, size, row[0], options)
             for one, prompt, size, row in zip(listed, prompts, sizes, rows, strict=True)
         ]
 
@@ -207,6 +208,23 @@ def _prompt(question: Question, size: Size) -> str:
 
     text = question.text if question.box is None else spell(question.box, size)
     return question.template.replace("{}", text)
+
+
+def _outside(one: _Asked, size: Size) -> InputError | None:
+    """What is wrong with a box that holds nothing of the picture, as one of another size does."""
+    from seesay.names import printable
+
+    box = one.question.box
+    if box is None or (box.x1 < size[0] and box.y1 < size[1] and box.x2 > 0 and box.y2 > 0):
+        return None
+    place, (width, height) = ",".join(f"{value:g}" for value in box), size
+    name = ""
+    if isinstance(one.image, (str, os.PathLike)):
+        name = f"{printable(os.fspath(one.image))}: "
+    return InputError(
+        f"{name}the box {place} is outside the picture of {width} x {height} pixels",
+        "count the pixels of the upright original",
+    )
 
 
 def _found(

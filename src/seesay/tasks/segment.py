@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -100,4 +101,12 @@ def run(
         template, options = asked(model, "segment", request.options, "boxes")
         return [Question(template, options, box=box) for box in as_boxes(request.boxes)]
 
-    yield from find(model, "segment", requests, ask, outlined, batch_size=batch_size)
+    found = find(model, "segment", requests, ask, outlined, batch_size=batch_size)
+    for request, one in zip(requests, found, strict=True):
+        yield one if isinstance(one, InputError) else _named(one, request.phrase or "")
+
+
+def _named(found: Found, phrase: str) -> Found:
+    """Outlines that have no label of their own are called what was asked for."""
+    regions = [dataclasses.replace(r, label=r.label or phrase) for r in found.regions]
+    return dataclasses.replace(found, regions=regions)

@@ -61,7 +61,8 @@ def as_grid(tiles: Any) -> Grid | None:
     except TypeError:
         grid = Grid(0, 0)
     if not all(isinstance(count, int) and 1 <= count <= MOST for count in grid):
-        raise UsageError(f"tiles={tiles!r} is not (columns, rows), 1 to {MOST} of each")
+        given = tuple(tiles) if isinstance(tiles, Grid) else tiles
+        raise UsageError(f"tiles={given!r} is not (columns, rows), 1 to {MOST} of each")
     return grid
 
 
