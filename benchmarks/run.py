@@ -12,11 +12,20 @@ from typing import Any
 
 import torch
 
-from benchmarks import caption, contrastive, encode, folder, preprocess, train_step
+from benchmarks import caption, contrastive, encode, florence2, folder, preprocess, train_step
 from benchmarks.harness import Comparison, stamp
 
 HERE = Path(__file__).parent
-PARTS = ["encode", "preprocess", "folder", "caption", "train", "contrastive", "search"]
+PARTS = [
+    "encode",
+    "preprocess",
+    "folder",
+    "caption",
+    "florence2",
+    "train",
+    "contrastive",
+    "search",
+]
 
 
 def main() -> None:
@@ -42,6 +51,8 @@ def main() -> None:
             comparisons += folder.run()
         if "caption" in chosen:
             comparisons += caption.run(batches=(1,) if args.quick else (1, 8))
+        if "florence2" in chosen:
+            comparisons += florence2.run(batches=(1,) if args.quick else (1, 4))
         if "train" in chosen:
             comparisons += train_step.run()
         if "contrastive" in chosen and threads == 1:

@@ -23,11 +23,17 @@ from seesay.tasks.answer import answer, rank
 from seesay.tasks.caption import caption
 from seesay.tasks.classify import classify
 from seesay.tasks.compare import compare
+from seesay.tasks.describe import describe
+from seesay.tasks.detect import detect
 from seesay.tasks.entail import entail
 from seesay.tasks.features import features
+from seesay.tasks.ground import ground
 from seesay.tasks.match import match
 from seesay.tasks.pictures import as_list as as_list
+from seesay.tasks.prompt import prompt
+from seesay.tasks.read import read
 from seesay.tasks.relevance import relevance
+from seesay.tasks.segment import segment
 from seesay.tasks.task import TASKS, Task
 from seesay.tasks.vectors import ImageChunk as ImageChunk
 
@@ -192,6 +198,12 @@ class Model:
     caption = caption
     answer = answer
     rank = rank
+    detect = detect
+    ground = ground
+    segment = segment
+    read = read
+    describe = describe
+    prompt = prompt
     classify = classify
     match = match
     features = features
@@ -199,24 +211,24 @@ class Model:
     entail = entail
     relevance = relevance
 
-    def require(self, name: str) -> None:
-        """Make sure that the model can do a task.
+    def require(self, name: str, form: str = "") -> None:
+        """Make sure that the model can do a task, or a form of it that its family may have.
 
         Raises:
             UsageError: It cannot; names some that can.
         """
         task = TASKS[name]
-        if not supports(self.family, task, self.config):
+        if not supports(self.family, task, self.config, form):
             able = [
-                variant.hub or called
+                (variant.weights is None, variant.hub or called)
                 for called, (family, variant) in registry.variants().items()
                 if (variant.weights or variant.hub or variant.released)
-                and supports(family, task, variant.config())
+                and supports(family, task, variant.config(), form)
             ]
-            able.sort(key=lambda called: called != registry.DEFAULT_MODEL)  # what is here first
-            some = ", ".join(able[:4]) + (", ..." if len(able) > 4 else "")
+            able.sort(key=lambda one: one[0])  # what is here first
+            some = ", ".join(called for _, called in able[:4]) + (", ..." if able[4:] else "")
             raise UsageError(
-                f"{self.name} cannot {task.command}",
+                f"{self.name} cannot {task.command}" + (f" ({form})" if form else ""),
                 f"models that can: {some}" if able else f"train one: seesay train {task.command}",
             )
 
@@ -229,8 +241,9 @@ def load(
     revision: str | None = None,
     optimize: Optimize = False,
     decode: Literal["exact", "fast"] = "exact",
-    compat: Literal["hf", "lavis"] | None = None,
+    compat: Literal["hf", "lavis", "hub"] | None = None,
     offline: bool | None = None,
+    image_size: int | tuple[int, int] | None = None,
     adapter: str | os.PathLike[str] | None = None,
     merge: bool = True,
 ) -> Model:
@@ -247,8 +260,11 @@ def load(
         decode: "exact" pixels, or "fast": JPEGs are decoded at the scale that is needed.
         compat: "hf" gives transformers' pixels and token ids where they differ from those of the
             original training code (another centre for odd margins; mojibake is left alone);
-            "lavis" those of that library. A family's card says what differs.
+            "lavis" those of that library; "hub" those of the code published with the weights. A
+            family's card says what differs.
         offline: Never reach for the network; None honours HF_HUB_OFFLINE.
+        image_size: Side, or height and width, of the pixels that pictures become, by families that
+            look at any size: larger for small letters, smaller for speed.
         adapter: A folder with a LoRA adapter in peft's format, trained on this very model.
         merge: Add the adapter to the weights; False keeps peft's layers beside them.
 
@@ -263,11 +279,16 @@ def load(
         raise UsageError(f"decode={decode!r} is neither 'exact' nor 'fast'")
     if optimize not in (False, True, "int8"):
         raise UsageError(f"optimize={optimize!r} is not False, True or 'int8'")
-    if compat not in (None, "hf", "lavis"):
-        raise UsageError(f"compat={compat!r} is not None, 'hf' or 'lavis'")
+    if compat not in (None, "hf", "lavis", "hub"):
+        raise UsageError(f"compat={compat!r} is not None, 'hf', 'lavis' or 'hub'")
     if optimize and not merge:
         raise UsageError("an adapter that is not merged cannot be packed", "merge=True")
     how: dict[str, Any] = {"revision": revision, "offline": offline, "compat": compat}
+    if image_size is not None:
+        sides = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+        if len(sides) != 2 or not all(isinstance(n, int) and n > 0 for n in sides):
+            raise UsageError(f"image_size={image_size!r} is no height and width in pixels")
+        how["image_size"] = sides
     loaded = read(os.fspath(name), adapter=adapter, merge=merge, **how)
     model = Model(
         loaded.module,
@@ -282,10 +303,18 @@ def load(
     model.decode = decode
     model.to(device, dtype)
     if optimize and model.device.type == "cpu":
-        from seesay.nn.packed import pack
-
-        pack(model.module, int8=optimize == "int8")
+        pack(model, int8=optimize == "int8")
     return model
+
+
+def pack(model: Model, *, int8: bool) -> None:
+    """Prepare a model's module for inference on the CPU, in place; see `seesay.nn.packed`."""
+    from seesay.generation import trial
+    from seesay.nn import packed
+    from seesay.protocols import Generator
+
+    writes = isinstance(model.module, Generator)
+    packed.pack(model.module, int8=int8, begin=trial.begin if writes else None)
 
 
 def create(
@@ -311,11 +340,18 @@ def create(
     return model.to(device, dtype)
 
 
-def supports(family: Family, task: Task, config: Any = None) -> bool:
-    """Whether the module of a configuration can do a task; any of the family's when None."""
+def supports(family: Family, task: Task, config: Any = None, form: str = "") -> bool:
+    """Whether the module of a configuration can do a task; any of the family's when None.
+
+    A form is one of those that the family may be asked for the task in (`Asking.forms`).
+    """
     configs = [v.config() for v in family.variants.values()] if config is None else [config]
     return any(
-        task.allows(family.module_class(c))
-        and not (task.prompted and family.asking(task.name, c) is None)
+        task.allows(family.module_class(c)) and (not task.prompted or _asked(family, task, c, form))
         for c in configs
     )
+
+
+def _asked(family: Family, task: Task, config: Any, form: str) -> bool:
+    asking = family.asking(task.name, config)
+    return asking is not None and (not form or form in asking.forms)

@@ -6,11 +6,17 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from seesay.networks.packed_davit import (
+    PackedChannelAttention,
+    PackedHalf,
+    PackedWindowAttention,
+)
 from seesay.nn import windows
 from seesay.nn.attention import MultiHeadAttention
 from seesay.nn.droppath import DropPath
 from seesay.nn.mlp import Mlp
 from seesay.nn.norm import LayerNorm
+from seesay.nn.packed.plain import PackedConv
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +134,11 @@ class ConvEmbedding(nn.Module):
         x = self.conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         return x if self.norm_first else self.norm(x)
 
+    def packed(self) -> nn.Module:
+        """Return the same for inference on a CPU."""
+        self.conv = PackedConv(self.conv, relu6=False)  # type: ignore[assignment]
+        return self
+
 
 class DualBlock(nn.Module):
     """Attention in windows, then among channels; each followed by a feed-forward network.
@@ -160,7 +171,9 @@ class AttentionBlock(nn.Module):
     Shapes: [B, rows, columns, D] -> the same.
     """
 
-    def __init__(self, config: DavitConfig, index: int, attention: nn.Module) -> None:
+    def __init__(
+        self, config: DavitConfig, index: int, attention: WindowAttention | ChannelAttention
+    ) -> None:
         super().__init__()
         width = config.widths[index]
         self.attention_positions = Positions(width)
@@ -177,6 +190,12 @@ class AttentionBlock(nn.Module):
         x = x + self.drop_path(self.attention(self.attention_norm(x)))
         x = self.mlp_positions(x)
         return x + self.drop_path(self.mlp(self.mlp_norm(x)))  # type: ignore[no-any-return]
+
+    def packed(self) -> nn.Module:
+        """Return the same for inference on a CPU."""
+        positions = (self.attention_positions, self.mlp_positions)
+        norms = (self.attention_norm, self.mlp_norm)
+        return PackedHalf(positions, norms, self.attention.packed(), self.mlp)
 
 
 class Positions(nn.Conv2d):
@@ -211,6 +230,10 @@ class WindowAttention(MultiHeadAttention):
         x = windows.pad(x, self.size)
         found = super().forward(windows.partition(x, self.size))
         return windows.merge(found, self.size, *x.shape[1:3])[:, :rows, :columns]
+
+    def packed(self) -> PackedWindowAttention:
+        """Return the same for inference on a CPU, which adds to a stream."""
+        return PackedWindowAttention(self, self.size)
 
 
 class ChannelAttention(nn.Module):
@@ -249,6 +272,10 @@ class ChannelAttention(nn.Module):
         weights = (query.transpose(-1, -2) @ key).softmax(-1)  # [B, groups, c, c]
         found = value @ weights.transpose(-1, -2)
         return self.out_proj(found.transpose(1, 2).reshape(x.shape))  # type: ignore[no-any-return]
+
+    def packed(self) -> PackedChannelAttention:
+        """Return the same for inference on a CPU, which adds to a stream."""
+        return PackedChannelAttention(self, self.num_groups)
 
 
 def initialise(module: nn.Module) -> None:

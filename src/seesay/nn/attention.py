@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-SHORT = 512
+SHORT = 1024
 """Up to so many keys, the scores take no more memory than the rest of what a block keeps."""
 
 

@@ -16,12 +16,14 @@ import warnings
 
 from torch import nn
 
+from seesay.nn.packed.dynamic import Begin, quantise_steps
 from seesay.nn.packed.plain import PACKERS, is_plain
+from seesay.nn.packed.quantised import quantise
 
 __all__ = ["pack"]
 
 
-def pack(module: nn.Module, int8: bool = False) -> nn.Module:
+def pack(module: nn.Module, int8: bool = False, begin: Begin | None = None) -> nn.Module:
     """Replace the linear layers inside a module by packed ones, in place.
 
     The module then computes what it did (cosine of the results at least 0.9999), faster, but can
@@ -29,25 +31,31 @@ def pack(module: nn.Module, int8: bool = False) -> nn.Module:
 
     Args:
         module: On the CPU, in float32 or bfloat16.
-        int8: Also quantise the transformer blocks of a dual encoder's image tower (cosine at least
-            0.999 on made-up pictures; docs/performance.md says what that is worth).
+        int8: Also quantise: of a generator, the layers that every token runs through; else the
+            blocks of an image tower that is a vision transformer. Cosines on made-up pictures stay
+            above limits; docs/performance.md says what it is worth.
+        begin: What a generator's steps are tried on (`generation.trial.begin`); None for a module
+            that is no generator.
 
     Returns:
         The module, or its replacement when it is itself a layer that is packed.
 
     Raises:
-        UsageError: Quantised, the image tower is too far from what it was.
+        UsageError: Quantised, the module is too far from what it was.
     """
     if not int8:
         return _replace(module, {})
-    from seesay.nn.packed.quantised import quantise
-
-    quantisation = quantise(module)
-    if quantisation is None:
+    if begin is not None:
+        packed = _replace(module, {})
+        quantised = quantise_steps(packed, begin)
+    else:
+        quantisation = quantise(module)
+        quantised = quantisation is not None
+        packed = _replace(module, dict(quantisation.blocks) if quantisation else {})
+        if quantisation is not None:
+            quantisation.check(packed)
+    if not quantised:
         warnings.warn("int8 applies to nothing here: packed in the model's own type", stacklevel=2)
-        return _replace(module, {})
-    packed = _replace(module, dict(quantisation.blocks))
-    quantisation.check(packed)
     return packed
 
 

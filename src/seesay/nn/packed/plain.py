@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn, Self
+from typing import Any, NoReturn, Protocol, Self
 
 import torch
 import torch.nn.functional as F
@@ -90,6 +90,7 @@ class PackedLinear(Packed):
         super().__init__(weight.dtype)
         self.out_features, self.in_features = weight.shape
         self.bias = None if bias is None else bias.detach()
+        self.activation = activation
         self.native = can_multiply(weight.dtype)
         self.post_op = _POST_OPS.get(activation) if self.native else None
         self.after = None if self.post_op or activation is None else _ACTIVATIONS[activation]
@@ -107,6 +108,10 @@ class PackedLinear(Packed):
         else:
             y = F.linear(x, self.weight, self.bias)
         return y if self.after is None else self.after(y)
+
+    def plain_weight(self) -> Tensor:
+        """Return the weight [out, in] as it was given."""
+        return self.weight.to_dense() if self.native else self.weight
 
     def add_to(self, stream: Tensor, x: Tensor) -> Tensor:
         """Return `stream` plus what `forward` makes of `x`, for a layer without activation."""
@@ -126,6 +131,11 @@ _POST_OPS: dict[str | None, tuple[str, str]] = {
     "swish": ("swish", ""),
 }
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"swish": F.silu, **ACTIVATIONS}
+
+
+def apply_activation(name: str | None, x: Tensor) -> Tensor:
+    """Return x after an activation that a packed layer may have, or x itself."""
+    return x if name is None else _ACTIVATIONS[name](x)
 
 
 class PackedMlp(Packed):
@@ -224,7 +234,16 @@ def split(qkv: Tensor, num_heads: int) -> tuple[Tensor, Tensor, Tensor]:
     return query, key, value
 
 
-def fused(layer: MultiHeadAttention) -> tuple[Tensor, Tensor]:
+class Projections(Protocol):
+    """Whatever makes queries, keys and values of tokens, and projects what they find."""
+
+    q_proj: nn.Linear
+    k_proj: nn.Linear
+    v_proj: nn.Linear
+    out_proj: nn.Linear
+
+
+def fused(layer: Projections) -> tuple[Tensor, Tensor]:
     """Return weight [3 D, D] and bias [3 D] of the three projections of an attention layer."""
     projections = (layer.q_proj, layer.k_proj, layer.v_proj)
     return (
