@@ -13,6 +13,7 @@ import seesay
 from evaluate.saying import prompted, saying
 from evaluate.test_eval_prompts import LEFT, QUAD, RIGHT, row
 from seesay.cli.main import run
+from seesay.errors import InputError
 from seesay.evaluate import instructed
 from seesay.evaluate.regions.exact import coco_boxes
 
@@ -141,3 +142,20 @@ def test_boxes_of_a_coco_file_are_exact_and_crowds_count_neither_way(
     # of the small thing a bin is much: 90 % of the union are missed
     assert report.metrics["map"] == pytest.approx((8 + 2 * 51 / 101) / 10)
     assert coco_boxes(tmp_path / "a.png") is None
+    # proposals have no names, and are measured without
+    said = {"a.png": LEFT, "b.png": small}
+    proposals = seesay.data.open_prompts(path, prompt="<REGION_PROPOSAL>")
+    report = instructed(model, proposals, wanted=wanted, resamples=0)
+    assert report.metrics["map50"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    "broken", [{"annotations": [7]}, {"categories": [{"name": "cat"}]}, {"images": "none"}]
+)
+def test_a_broken_coco_file_is_told(tmp_path: Path, broken: dict[str, Any]) -> None:
+    note = {"id": 1, "image_id": 7, "category_id": 3, "bbox": [0, 0, 9, 9]}
+    content = {"images": [{"id": 7}], "categories": [{"id": 3, "name": "cat"}]}
+    path = tmp_path / "broken.json"
+    path.write_text(json.dumps({**content, "annotations": [note], **broken}))
+    with pytest.raises(InputError, match=r"broken\.json"):
+        coco_boxes(path)

@@ -201,6 +201,35 @@ def test_questions_without_answers_are_answered_into_a_file(
         instructed(model, questions)
 
 
+def test_a_prompt_is_asked_as_it_is_learnt_with_a_task_token_or_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [
+        row("a.png", "who?", "a.png says who?"),
+        row("b.png", "<my-own>x", "b.png says <my-own>x"),
+    ]
+    model = saying(monkeypatch, lambda image, prompt: f"{image} says {prompt}")
+    report = instructed(model, prompted(tmp_path, rows), resamples=0, max_new_tokens=2)
+    assert report.metrics["accuracy"] == 1
+
+
+def test_one_picture_can_be_asked_other_questions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = instructed(saying(monkeypatch, right), documents(tmp_path, 1), controls=True)
+    assert report.metrics["gained_by_reading_anls"] == 1
+    assert not any("pictures" in name for name in report.metrics)
+
+
+def test_of_several_right_readings_the_nearest_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [row("a.png", "<OCR>", ["seven words of quite another text altogether", "one two"])]
+    model = saying(monkeypatch, lambda *_: "one twx")
+    report = instructed(model, prompted(tmp_path, rows), resamples=0)
+    assert report.metrics == {"cer": 1 / 7, "wer": 0.5, "word_f1": 0.5}
+
+
 def test_a_task_token_is_only_one_at_the_beginning() -> None:
     assert token_of(" <OCR>") == "<OCR>"
     assert token_of("what is <OCR>?") == ""

@@ -18,6 +18,7 @@ from repo.source_tree import ROOT
 from seesay.checkpoints.convert import convert
 from seesay.cli.commands.models import task_table
 from seesay.cli.main import cli, run
+from seesay.families.florence2.prompts import OPTIONS
 from seesay.train.config import TrainConfig
 from seesay.train.loop import Outcome
 from seesay.train.run import run as train
@@ -35,6 +36,7 @@ TINY = {
     "blip-image-captioning": "blip-tiny-captioning",
     "blip-vqa": "blip-tiny-vqa",
     "blip-itm": "blip-tiny-retrieval",
+    "Florence-2": "florence2-tiny",
 }
 """What the hub has in place of models whose names hold these words; else CLIP's tiny one."""
 
@@ -45,6 +47,7 @@ LEARNERS = {
     "vqa": "blip-tiny-vqa",
     "nlvr": "blip-tiny-nlvr",
     "classification": "blip-tiny-classification",
+    "instruct": "florence2-tiny",
 }
 """The smallest model that each objective trains, where that is not clip-tiny."""
 
@@ -60,6 +63,8 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         image.save(tmp_path / f"{target}.jpg")
         image.save(tmp_path / "photos" / f"{target}.jpg")
     (tmp_path / "photos" / "notes.jpg").write_text("no picture")
+    for name in ("page.png", "letter.png", "street.jpg", "poster.jpg"):
+        picture(300, 400).save(tmp_path / name)
     shutil.copytree(tmp_path / "photos", tmp_path / "pictures")
     (tmp_path / "clip").mkdir()
     for i in range(6):
@@ -90,6 +95,9 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         # patterns and adapters are of the real model's names, and the tiny one has them too
         return train(dataclasses.replace(short, data=data), out, **how)
 
+    # random weights seldom end a text, and a thousand tokens are allowed
+    short = dataclasses.replace(OPTIONS, max_new_tokens=24)
+    monkeypatch.setattr("seesay.families.florence2.prompts.OPTIONS", short)
     monkeypatch.setattr("seesay.train.run.run", run_shortly)
     monkeypatch.setattr("seesay.checkpoints.hub.fetch", fetch)
     monkeypatch.chdir(tmp_path)

@@ -134,6 +134,19 @@ def test_one_prompt_for_all_cannot_be_exchanged_and_is_no_blindness(
     assert not any("question" in told for told in sighted.verdicts())
 
 
+def test_what_is_scored_at_once_decides_nothing(memorised: tuple[Path, Path]) -> None:
+    folder, eight = memorised
+    model, questions = seesay.load(folder, dtype="float32"), open_prompts(eight)
+    found = []
+    for size in (None, 1, 3):
+        data = DataConfig(path=str(eight), micro_batch=size)
+        sighted = Sighted(model, questions, prompted.config(eight, folder, data=data), World())
+        found.append(sighted.figures())
+    assert found[0].keys() >= {"val_gained_by_reading", "val_gained_by_looking"}
+    assert found[1] == pytest.approx(found[0], rel=1e-4)
+    assert found[2] == pytest.approx(found[0], rel=1e-4)
+
+
 def test_a_killed_run_ends_at_the_same_bits(data: Path, tmp_path: Path) -> None:
     base = prompted.steady(tmp_path / "base", dropout=0.1)  # which is drawn by the step
     config = prompted.config(data, base, save_every=2)
@@ -165,7 +178,11 @@ def test_half_precision_trains_full_precision_weights(
     data: Path, base: Path, tmp_path: Path
 ) -> None:
     config = prompted.config(data, base, precision="bf16", tune=TuneConfig(freeze=("image",)))
-    assert run(config, tmp_path / "run", quiet=True, device="cpu").loss > 0
+    half = run(config, tmp_path / "run", quiet=True, device="cpu").loss
+    full = dataclasses.replace(config, precision="fp32")
+    whole = run(full, tmp_path / "whole", quiet=True, device="cpu").loss
+    assert half != whole
+    assert half == pytest.approx(whole, rel=0.02)
     weights = read_state(tmp_path / "run" / "last")["weights"]
     assert {weight.dtype for weight in weights.values() if weight.is_floating_point()} == {
         torch.float32

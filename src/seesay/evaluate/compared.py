@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from seesay.data.readers.prompted import PROPOSAL
 from seesay.evaluate.asking import elsewhere
 from seesay.evaluate.exchange import Control, resized
 from seesay.evaluate.extremes import BEST, WORST
@@ -149,6 +151,8 @@ class Compared:
     def _compared(self, question: Question, found: Regions) -> Row:
         if self._wanted is not None:
             regions, crowds = self._wanted[question.id]
+            if token_of(question.text) == PROPOSAL:  # whose boxes have no names
+                regions = [replace(region, label="") for region in regions]
             return Row(found, Regions("", list(regions), found.size), ("",), crowds)
         right = [Regions(answer, [], found.size) for answer in question.answers]
         if self._parse is not None and token_of(question.text):

@@ -72,13 +72,14 @@ def instructed(
     Args:
         model: One that follows prompts; for questions alone, any that answers. None where
             `predictions` are given.
-        questions: Prompts and what is right to say to them, places as location tokens. Without any
-            answers, what the model says can only be saved.
+        questions: Prompts, asked as they are, and what is right to say to them, places as location
+            tokens. Without any answers, what the model says can only be saved.
         kinds: Which kinds of prompts to ask, by `Kind.name`; None for all.
         wanted: Exact regions, where the answers have none or have them in bins only.
         tiles: Look at pictures in so many columns and rows of parts.
         constrained: Let nothing but well-formed places be written.
-        controls: Ask again with pictures exchanged, and with questions exchanged.
+        controls: Ask again with pictures exchanged, and with questions exchanged, where there are
+            several.
         predictions: Answers to score, in place of a model's; for kinds without places.
         save: Write what the model said into this file, as DocVQA's results.
         limit: Prompts about at most so many pictures, drawn by the seed.
@@ -129,10 +130,11 @@ def instructed(
     tested: list[Control] = []
     if model is not None and controls:
         with at_rest(model):
-            places = elsewhere(len(drawn), seed)
-            shown = {row: drawn[places[i]][0] for i, some in enumerate(drawn) for row in some}
             own = {row: prompts[row] for row in rows}
-            tested += compared.with_others("pictures", asking(own, "other pictures", shown))
+            if len(drawn) > 1:
+                places = elsewhere(len(drawn), seed)
+                shown = {row: drawn[places[i]][0] for i, some in enumerate(drawn) for row in some}
+                tested += compared.with_others("pictures", asking(own, "other pictures", shown))
             asked = other_prompts(own, seed)
             if asked:
                 tested += compared.with_others("questions", asking(asked, "other questions"))
@@ -206,7 +208,7 @@ def _drawn(
 
 
 class _Asking:
-    """Asks a model; prompts with a task token as they are, questions as the family asks them."""
+    """Asks a model prompts as they are; who follows none is asked bare questions."""
 
     def __init__(
         self,
@@ -229,7 +231,7 @@ class _Asking:
         by_task: dict[str, list[int]] = {}
         for row, prompt in prompts.items():
             # other models answer questions too, whatever token stands before them
-            asked = not token_of(prompt) if self._prompted else kind_of(prompt) is ANSWERS
+            asked = not self._prompted and kind_of(prompt) is ANSWERS
             by_task.setdefault("answer" if asked else "prompt", []).append(row)
         found: dict[int, Regions] = {}
         for task, rows in by_task.items():

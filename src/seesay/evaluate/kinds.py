@@ -149,7 +149,7 @@ def _masks(rows: Sequence[Row]) -> Scored:
 
 
 def _reading(rows: Sequence[Row]) -> Scored:
-    pairs = [(row.found.text, row.texts[0]) for row in rows]
+    pairs = [(row.found.text, _nearest(row)) for row in rows]
     letters, words = [character_errors(*p) for p in pairs], [word_errors(*p) for p in pairs]
     common = [words_in_common(*p) for p in pairs]
     return Ratios(
@@ -162,8 +162,20 @@ def _reading(rows: Sequence[Row]) -> Scored:
 
 
 def _read(row: Row) -> float:
-    edits, length = character_errors(row.found.text, row.texts[0])
+    edits, length = character_errors(row.found.text, _nearest(row))
     return 1 - min(1.0, edits / max(1, length))
+
+
+def _nearest(row: Row) -> str:
+    """The right text of which the least is wrong; the first of equals."""
+    if len(row.texts) == 1:
+        return row.texts[0]
+
+    def wrong(text: str) -> float:
+        edits, length = character_errors(row.found.text, text)
+        return edits / max(1, length)
+
+    return min(row.texts, key=wrong)
 
 
 def _lines(rows: Sequence[Row]) -> Scored:

@@ -194,11 +194,10 @@ def _check(model: Model, questions: Questions, config: TrainConfig) -> None:
     refuse(config)
     expect(questions, 1, config)
     if config.data.augment != "none":
-        rows = range(len(questions))
-        placed = next((r for r in rows if any("<loc_" in a for a in questions.answers(r))), None)
-        if placed is not None or any("<loc_" in questions[row].text for row in rows):
-            raise UsageError(
-                f"data.augment={config.data.augment!r} moves what is in a picture, and "
-                f"{questions[placed or 0].where} says where it is",
-                "data.augment=none",
-            )
+        for question in questions:
+            if any("<loc_" in text for text in (question.text, *question.answers)):
+                raise UsageError(
+                    f"data.augment={config.data.augment!r} moves what is in a picture, and "
+                    f"{question.where} says where it is",
+                    "data.augment=none",
+                )

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 ROWS = 256
 """Prompts that are scored, drawn by the seed: enough to tell what is blind from what is not."""
+TOGETHER = 8
+"""Prompts among which prompts and pictures are exchanged, however few are scored at once."""
 SURELY = 2.0
 """Standard errors by which an exchange must raise the loss."""
 BLIND = {"prompts": "question-blind", "pictures": "image-blind"}
@@ -82,7 +84,7 @@ class Sighted:
     ) -> None:
         self._model, self._questions = model, questions
         self._config, self._world = config, world
-        self._size = min(config.data.micro_batch or 8, 8)
+        self._size = min(config.data.micro_batch or TOGETHER, TOGETHER)
         self._rows = self._drawn()
         self._measured: list[dict[str, Scores]] = []
 
@@ -128,9 +130,9 @@ class Sighted:
 
     def _scores(self) -> dict[str, Scores]:
         parts: dict[str, list[Scores]] = {"prompts": [], "pictures": []}
-        for start in range(0, len(self._rows), self._size):
+        for start in range(0, len(self._rows), TOGETHER):
             rows, pictures = [], []
-            for row in self._rows[start : start + self._size]:
+            for row in self._rows[start : start + TOGETHER]:
                 try:
                     pictures.append(self._questions.picture(row))
                     rows.append(row)
@@ -158,12 +160,16 @@ class Sighted:
 
         def losses(texts: Sequence[str], pixels: Tensor) -> tuple[Tensor, Tensor]:
             batch = taught(processor, texts, said, rows, pixels, self._config)
-            batch = batch.to(self._world.device)
             module: Any = self._model.module
-            logits = module(batch.prompt)
-            written = batch.prompt.prefix, batch.prompt.prefix_mask
-            sums, counts = text_losses(logits, *written, batch.starts, label_smoothing=0.0)
-            return sums.double().cpu(), counts.cpu()
+            sums, counts = [], []
+            for start in range(0, len(rows), self._size):
+                part = batch.part(start, start + self._size).to(self._world.device)
+                written = part.prompt.prefix, part.prompt.prefix_mask
+                logits = module(part.prompt)
+                found = text_losses(logits, *written, part.starts, label_smoothing=0.0)
+                sums.append(found[0].double().cpu())
+                counts.append(found[1].cpu())
+            return torch.cat(sums), torch.cat(counts)
 
         own, counts = losses(texts, pixels)
         others = {

@@ -13,6 +13,9 @@ from seesay.regions import Box, Region
 Wanted = Mapping[str, tuple[Sequence[Region], frozenset[int]]]
 """By the number of a question: what is there, and which of it are crowds: see `Detections`."""
 
+KEYS = ("images", "annotations", "categories")
+"""What a COCO file of boxes has."""
+
 
 def coco_boxes(path: str | os.PathLike[str]) -> Wanted | None:
     """Return the boxes of each picture by its number; None where a file has none.
@@ -27,18 +30,26 @@ def coco_boxes(path: str | os.PathLike[str]) -> Wanted | None:
         content = load_json(name)
     finally:
         forget_json()
-    if not isinstance(content, dict) or not {"images", "annotations", "categories"} <= set(content):
+    if not isinstance(content, dict) or not {*KEYS} <= content.keys():
         return None
-    labels = {category["id"]: str(category["name"]) for category in content["categories"]}
-    found: dict[str, list[Region]] = {str(image["id"]): [] for image in content["images"]}
+    listed, noted, named = (_objects(content, key, name) for key in KEYS)
+    labels = {category.get("id"): str(category.get("name")) for category in named}
+    found: dict[str, list[Region]] = {str(image.get("id")): [] for image in listed}
     crowds: dict[str, set[int]] = {image: set() for image in found}
-    for note in content["annotations"]:
+    for note in noted:
         image = str(note.get("image_id"))
         if image in found and "bbox" in note:
             if note.get("iscrowd"):
                 crowds[image].add(len(found[image]))
             found[image].append(_region(note, labels, name))
     return {image: (regions, frozenset(crowds[image])) for image, regions in found.items()}
+
+
+def _objects(content: Mapping[str, Any], key: str, name: str) -> list[Mapping[str, Any]]:
+    listed = content[key]
+    if not isinstance(listed, list) or not all(isinstance(one, Mapping) for one in listed):
+        raise InputError(f"{name}: {key} is no list of objects")
+    return listed
 
 
 def _region(note: Mapping[str, Any], labels: Mapping[Any, str], name: str) -> Region:
