@@ -21,6 +21,8 @@ class Florence2Config:
         max_grid: Most rows, and most columns, of image tokens that there are positions for.
         max_frames: Most frames of a video that there are positions for; images are the first.
         question: The task token that questions are put behind where they bring none.
+        spelled: Whether tokens are letters. Then three in a row may come again, as they do in any
+            text.
     """
 
     image: DavitConfig
@@ -28,6 +30,7 @@ class Florence2Config:
     max_grid: int = 50
     max_frames: int = 100
     question: str = "<VQA>"
+    spelled: bool = False
 
 
 def base(max_length: int = 1024) -> Florence2Config:
@@ -88,7 +91,7 @@ def page() -> Florence2Config:
     """
     return Florence2Config(
         image=DavitConfig(
-            image_size=(384, 384),
+            image_size=(256, 256),
             widths=(96, 192),
             depths=(1, 3),
             num_heads=(3, 6),
@@ -97,18 +100,20 @@ def page() -> Florence2Config:
             strides=(8, 2),
             paddings=(4, 1),
             norms_first=(False, True),
-            window_size=6,
+            window_size=8,
         ),
         text=BartConfig(
             vocab_size=1416,
-            max_length=768,
+            max_length=512,
             width=192,
             encoder_depth=3,
-            decoder_depth=3,
+            decoder_depth=4,
             num_heads=3,
             mlp_width=768,
             dropout=0.0,
         ),
         max_grid=48,
+        max_frames=8,
         question="<DocVQA>",
+        spelled=True,
     )

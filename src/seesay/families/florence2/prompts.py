@@ -99,7 +99,7 @@ def prompts(config: Florence2Config) -> Mapping[str, Asking]:
     question = config.question + "{}"
     options = OPTIONS.changed(max_new_tokens=config.text.max_length)
     if config.spelled:
-        options = options.changed(no_repeat_ngram_size=0, num_beams=1)
+        options = options.changed(no_repeat_ngram_size=0)
     described = {"category": "<REGION_TO_CATEGORY>{}", "text": "<REGION_TO_OCR>{}"}
     asked = {
         "caption": Asking(
