@@ -22,8 +22,8 @@ FAMILIES: dict[str, str] = {
 
 DEFAULT_MODEL = "seesay/mini"
 PAGE_MODEL = "seesay/page"
-PAGE_TASKS = ("read", "detect", "ground", "document")
-"""What `PAGE_MODEL` is the default of: tasks, and answers to questions about a document."""
+PAGE_TASKS = ("document",)
+"""What `PAGE_MODEL` is the default of: answers to questions about a document, as yet."""
 
 
 def family(name: str) -> Family:

@@ -210,16 +210,15 @@ def test_what_cannot_be_is_said_in_a_line(
     assert "Traceback" not in err
 
 
-def test_without_a_model_the_one_for_pages_reads_and_mini_does_the_rest(
+def test_without_a_model_the_one_for_pages_is_asked_and_mini_does_the_rest(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     family, small = registry.variant("florence2-tiny")
     page = {registry.PAGE_MODEL: (family, _with(small, tmp_path))}
     known = {k: v for k, v in registry.variants().items() if k != registry.PAGE_MODEL}
     monkeypatch.setattr(registry, "variants", lambda: known | page)
-    for asked in (("read",), ("detect",), ("ground",), ("answer", "document")):
-        assert registry.default_model(*asked) == registry.PAGE_MODEL
-    for asked in (("caption",), ("answer",), ("answer", "do_sample"), ("match",)):
+    assert registry.default_model("answer", "document") == registry.PAGE_MODEL
+    for asked in (("read",), ("caption",), ("answer",), ("answer", "do_sample"), ("match",)):
         assert registry.default_model(*asked) == registry.DEFAULT_MODEL
     monkeypatch.setattr(registry, "variants", lambda: known)
     assert registry.default_model("read") == registry.DEFAULT_MODEL

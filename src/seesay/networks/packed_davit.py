@@ -1,4 +1,9 @@
-"""DaViT prepared for inference on a CPU: what the parts of `networks.davit` are replaced by."""
+"""DaViT prepared for inference on a CPU: what the parts of `networks.davit` are replaced by.
+
+Paper: arXiv 2204.03645.
+Reference: networks/davit.py, whose results these are.
+Differs: sums are taken in another order, so that results differ by rounding.
+"""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from seesay.errors import UsageError
+from seesay.errors import CheckpointError, UsageError
 from seesay.family import resolve
 from seesay.networks.davit import DavitConfig
 from seesay.networks.vit import VitConfig, resample_positions
@@ -105,7 +105,10 @@ def resized(model: Model, size: int) -> Model:
         config = dataclasses.replace(model.config, image=wanted)
         try:
             return _other(model, config, tensors, (), _settings(model, size), 0)
-        except ValueError as error:  # more image tokens than there are positions for
+        except (
+            ValueError,
+            CheckpointError,
+        ) as error:  # too many tokens
             raise UsageError(f"image_size={size}: {error}") from None
     if not isinstance(image, VitConfig) or POSITIONS not in tensors:
         raise UsageError(f"image_size={size}: {model.name} has one image size", "leave it out")

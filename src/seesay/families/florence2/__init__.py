@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from seesay.family import Family, Variant, deferred
 
 _CONFIGS = "seesay.families.florence2.configs:"
@@ -38,5 +40,10 @@ FAMILY = Family(
         "florence2-base-ft": _on_hub("microsoft/Florence-2-base-ft", "base"),
         "florence2-large": _on_hub("microsoft/Florence-2-large", "large", 4096),
         "florence2-large-ft": _on_hub("microsoft/Florence-2-large-ft", "large"),
+        "seesay/page": Variant(
+            config=deferred(_CONFIGS + "page"),
+            settings=deferred(_SETTINGS, size=256),
+            weights=Path(__file__).with_name("weights"),
+        ),
     },
 )
