@@ -138,14 +138,7 @@ class BytePairTokenizer:
         Raises:
             InputError: A text has more than `max_length` tokens and `overflow` is "error".
         """
-        rows = self.ids(texts)
-        longest = max(map(len, rows), default=0)
-        ids = torch.full((len(rows), longest), self.pad_id, dtype=torch.long)
-        mask = torch.zeros(len(rows), longest, dtype=torch.bool)
-        for i, row in enumerate(rows):
-            ids[i, : len(row)] = torch.tensor(row)
-            mask[i, : len(row)] = True
-        return TextBatch(ids, mask)
+        return padded(self.ids(texts), self.pad_id)
 
     def ids(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the ids of each text, start and end included, without padding."""
@@ -196,6 +189,16 @@ def _pipeline(vocabulary: Vocabulary, compat: Compat | None) -> Tokenizer:
         steps = [normalizers.NFC(), collapse, normalizers.Lowercase()]
         pipeline.normalizer = normalizers.Sequence(steps)
     return pipeline
+
+
+def padded(rows: Sequence[Sequence[int]], pad_id: int) -> TextBatch:
+    """Return ids and mask [B, L] of rows of ids, padded on the right to the longest."""
+    longest = max(map(len, rows), default=0)
+    ids = torch.full((len(rows), longest), pad_id, dtype=torch.long)
+    for i, row in enumerate(rows):
+        ids[i, : len(row)] = torch.tensor(row)
+    lengths = torch.tensor([len(row) for row in rows], dtype=torch.long)
+    return TextBatch(ids, torch.arange(longest) < lengths[:, None])
 
 
 def clean(text: str) -> str:

@@ -17,6 +17,7 @@ from seesay.config import from_dict
 from seesay.errors import InputError, UsageError
 from seesay.families.blip.configs import BlipConfig, Kind
 from seesay.processing.image import ImageSpec, pixels
+from seesay.processing.tokens import padded
 from seesay.processing.wordpiece import ADDED, WordPieceTokenizer
 from seesay.types import Picture, Prompt, TextBatch
 
@@ -106,7 +107,7 @@ class BlipProcessor:
         """
         if task == "caption":
             begun = [[self.dec_id, *row] for row in self._tokens.ids(texts)]
-            prefix, mask = self._padded(begun)
+            prefix, mask = padded(begun, self._tokens.pad_id)
             return Prompt(None, prefix, mask)
         if task != "answer":
             raise UsageError(f"BLIP is not asked to {task!r}", "known: caption, answer")
@@ -144,7 +145,7 @@ class BlipProcessor:
         begun = [self.dec_id, *tokens.ids([prefix])[0]]
         rows = [[*[*begun, *row][: limit - 1], tokens.sep_id] for row in tokens.ids(texts)]
         starts = torch.full((len(rows),), min(len(begun), limit - 1))
-        return TextBatch(*self._padded(rows)), starts
+        return padded(rows, self._tokens.pad_id), starts
 
     def decode(self, rows: Sequence[Sequence[int]]) -> list[str]:
         """Return the texts of rows of ids, without special tokens."""
@@ -189,15 +190,7 @@ class BlipProcessor:
     def _ended(self, start: int, texts: Sequence[str], limit: int) -> TextBatch:
         tokens = self._tokens
         rows = [[start, *row[: limit - 2], tokens.sep_id] for row in tokens.ids(texts)]
-        return TextBatch(*self._padded(rows))
-
-    def _padded(self, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-        longest = max(map(len, rows), default=0)
-        ids = torch.full((len(rows), longest), self._tokens.pad_id, dtype=torch.long)
-        for i, row in enumerate(rows):
-            ids[i, : len(row)] = torch.tensor(row)
-        lengths = torch.tensor([len(row) for row in rows], dtype=torch.long)
-        return ids, torch.arange(longest) < lengths[:, None]
+        return padded(rows, self._tokens.pad_id)
 
 
 _MARKS = re.compile(r"[.!\"()*#:;~]")

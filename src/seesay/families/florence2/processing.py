@@ -19,6 +19,7 @@ from seesay.families.florence2.configs import VOCAB_SIZE, Florence2Config
 from seesay.families.florence2.prompts import expand, expand_as_published
 from seesay.processing.bytelevel import ByteLevelTokenizer
 from seesay.processing.image import ImageSpec, pixels
+from seesay.processing.tokens import padded
 from seesay.types import Picture, Prompt, TextBatch
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class Florence2Processor:
         Raises:
             InputError: There is no tokenizer.
         """
-        return self._padded([self._whole(row) for row in self._tokens.ids(texts)])
+        return padded([self._whole(row) for row in self._tokens.ids(texts)], self._tokens.pad_id)
 
     def expand(self, raw: str) -> str:
         """Return the sentence that a raw prompt such as "<OD>" stands for.
@@ -121,7 +122,7 @@ class Florence2Processor:
             InputError: There is no tokenizer, or a prompt does not fit beside an image.
             UsageError: See `expand`.
         """
-        asked = self._padded([self.prompt_ids(raw) for raw in texts])
+        asked = padded([self.prompt_ids(raw) for raw in texts], self._tokens.pad_id)
         start = torch.full((len(texts), 1), self._tokens.end_id)
         mask = torch.ones_like(asked.mask) if self.compat == "hub" else asked.mask
         return Prompt(None, start, torch.ones_like(start, dtype=torch.bool), asked.ids, mask)
@@ -149,7 +150,7 @@ class Florence2Processor:
         begun = [tokens.end_id, tokens.start_id, *(tokens.ids([prefix])[0] if prefix else [])]
         rows = [[*[*begun, *row][: limit - 1], tokens.end_id] for row in tokens.ids(texts)]
         starts = torch.full((len(rows),), min(len(begun), limit - 1) if prefix else 1)
-        return self._padded(rows), starts
+        return padded(rows, self._tokens.pad_id), starts
 
     def decode(self, rows: Sequence[Sequence[int]]) -> list[str]:
         """Return the texts of rows of ids: places stay, starts, ends and padding go."""
@@ -214,14 +215,6 @@ class Florence2Processor:
                 f"{self.image_tokens} of the image",
                 f"the model has {self.positions} positions for both",
             )
-
-    def _padded(self, rows: Sequence[Sequence[int]]) -> TextBatch:
-        longest = max(map(len, rows), default=0)
-        ids = torch.full((len(rows), longest), self._tokens.pad_id, dtype=torch.long)
-        for i, row in enumerate(rows):
-            ids[i, : len(row)] = torch.tensor(row)
-        lengths = torch.tensor([len(row) for row in rows], dtype=torch.long)
-        return TextBatch(ids, torch.arange(longest) < lengths[:, None])
 
 
 def make_processor(
