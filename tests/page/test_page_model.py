@@ -12,7 +12,8 @@ import seesay
 from seesay.evaluate.text.edits import anls
 from seesay.model import Model
 from seesay.recipes.made.pages import Page, page
-from seesay.recipes.page.samples import SCALE, SIZE
+from seesay.recipes.page.samples import SCALE
+from seesay.recipes.page.trace import SIZE
 
 SEED = 77
 """Of pictures that neither training nor the card's figures have seen."""

@@ -13,22 +13,24 @@ from seesay.families.florence2 import configs
 from seesay.families.florence2.processing import MEAN, STD
 from seesay.model import load
 from seesay.processing.bytelevel import ByteLevelTokenizer
-from seesay.recipes.made.labels import Sample
+from seesay.recipes.made.labels import Sample, of_scene
 from seesay.recipes.made.pages import page
 from seesay.recipes.made.scenes import scene
 from seesay.recipes.page.characters import COLUMNS, LETTERS, ROWS, places
-from seesay.recipes.page.samples import (
+from seesay.recipes.page.pointing import Boxes, Sights, look_loss, mark_loss, nearly, slot_loss
+from seesay.recipes.page.samples import SCALE, Maker, Mixture, exposed
+from seesay.recipes.page.student import Student
+from seesay.recipes.page.things import boxes, numbers
+from seesay.recipes.page.trace import (
     GRID,
     NOWHERE,
-    SCALE,
     SIZE,
-    Maker,
-    Mixture,
-    Trace,
-    cell,
+    UNSEEN,
+    PageTrace,
+    SceneTrace,
+    Spot,
+    spot,
 )
-from seesay.recipes.page.student import Student, mark_loss
-from seesay.recipes.page.things import boxes, numbers
 
 SHIPPED = Path(configs.__file__).with_name("weights")
 TASKS = {"<OCR>": 1.0, "<REGION_TO_OCR>": 1.0, "<DocVQA>": 1.0, "<OD>": 1.0}
@@ -69,32 +71,62 @@ def test_an_answer_is_followed_letter_by_letter_over_the_page(
     tokenizer: ByteLevelTokenizer,
 ) -> None:
     made = page(3, 2, 3, SIZE, "train", SCALE)
-    trace = Trace.of_page(made)
     line = next(line for line in made.lines if made.text.count(line.text) == 1)
     pieces = tokenizer.pieces(tokenizer.ids([line.text])[0])
-    cells = trace.follow(line.text, pieces)
-    assert NOWHERE not in [c for c, p in zip(cells, pieces, strict=True) if not p.isspace()]
+    seen = PageTrace(made).follow(Sample("<OCR>", (line.text,)), pieces)
+    assert UNSEEN not in [s for s, p in zip(seen, pieces, strict=True) if not p.isspace()]
     begin = made.text[: made.text.index(line.text)]
     first = made.characters[len("".join(begin.split()))]
-    assert cells[0] == cell((first.x1 + first.x2) / 2, (first.y1 + first.y2) / 2)
+    assert seen[0] == spot((first.x1 + first.x2) / 2, (first.y1 + first.y2) / 2)
     assert first.char == line.text[0]
+    told = places(made.characters, SIZE, GRID).reshape(-1, ROWS * COLUMNS)
+    assert LETTERS[told[seen[0].cell - 1, seen[0].slot] - 1] == line.text[0]
 
 
 def test_what_is_not_on_the_page_is_followed_nowhere(tokenizer: ByteLevelTokenizer) -> None:
     made = page(3, 2, 3, SIZE, "train", SCALE)
     pieces = tokenizer.pieces(tokenizer.ids(["Zyx qq"])[0])
-    assert set(Trace.of_page(made).follow("Zyx qq", pieces)) == {NOWHERE}
+    assert set(PageTrace(made).follow(Sample("<OCR>", ("Zyx qq",)), pieces)) == {UNSEEN}
 
 
-def test_places_and_names_of_things_are_looked_for_where_they_are(
-    tokenizer: ByteLevelTokenizer,
+def test_corners_of_lines_are_looked_for_where_they_are(tokenizer: ByteLevelTokenizer) -> None:
+    places = "<loc_100><loc_200><loc_500><loc_600>"
+    pieces = tokenizer.pieces(tokenizer.ids([places])[0])
+    made = page(3, 2, 3, SIZE, "train", SCALE)
+    seen = PageTrace(made).follow(Sample("<OCR_WITH_REGION>", (places,)), pieces)
+    corners = [spot(x * SIZE / 1000, y * SIZE / 1000) for x, y in ((100.5, 200.5), (500.5, 600.5))]
+    assert seen == [Spot(corners[0].cell)] * 2 + [Spot(corners[1].cell)] * 2
+
+
+@pytest.mark.parametrize("task", ["<OD>", "<CAPTION_TO_PHRASE_GROUNDING>", "<REGION_PROPOSAL>"])
+def test_names_and_places_of_a_thing_are_seen_in_it(
+    tokenizer: ByteLevelTokenizer, task: str
 ) -> None:
-    answer = "lemon<loc_100><loc_200><loc_500><loc_600>"
-    cells = Trace.of_scene(scene(0, 0)).follow(answer, tokenizer.pieces(tokenizer.ids([answer])[0]))
-    corners = [cell(x * SIZE / 1000, y * SIZE / 1000) for x, y in ((100.5, 200.5), (500.5, 600.5))]
-    middle = cell(0.3005 * SIZE, 0.4005 * SIZE)
-    assert cells[-4:] == [corners[0]] * 2 + [corners[1]] * 2
-    assert set(cells[:-4]) == {middle}
+    made = scene(2, 5, SIZE)
+    assert len(made.things) > 2
+    sample = next(s for s in of_scene(made, random.Random(0)) if s.prefix.startswith(task))
+    pieces = tokenizer.pieces(tokenizer.ids([sample.answers[0]])[0])
+    seen = SceneTrace(made).follow(sample, pieces)
+    ends = [s.thing for s, p in zip(seen, pieces, strict=True) if p.startswith("<loc_")][3::4]
+    assert sorted(ends) == list(range(1, len(made.things) + 1))
+    assert all(s.thing != NOWHERE for s in seen)
+
+
+def test_the_category_of_a_region_is_seen_in_its_thing(tokenizer: ByteLevelTokenizer) -> None:
+    made = scene(2, 5, SIZE)
+    samples = of_scene(made, random.Random(0))
+    sample = next(s for s in samples if s.prefix.startswith("<REGION_TO_CATEGORY>"))
+    pieces = tokenizer.pieces(tokenizer.ids([sample.answers[0]])[0])
+    (number,) = {s.thing for s in SceneTrace(made).follow(sample, pieces)}
+    assert made.things[number - 1].name == sample.answers[0]
+
+
+def test_another_light_moves_nothing() -> None:
+    plain = np.asarray(scene(2, 5, SIZE).image)
+    lit = [exposed(plain, random.Random(i)) for i in range(4)]
+    assert all(x.shape == plain.shape and x.dtype == np.uint8 for x in lit)
+    edges = [np.abs(np.diff(x.astype(float).mean(-1), axis=1)) for x in (plain, *lit)]
+    assert all(np.corrcoef(edges[0].ravel(), e.ravel())[0, 1] > 0.8 for e in edges[1:])
 
 
 def test_the_box_of_a_thing_is_told_at_all_tokens_inside_it() -> None:
@@ -104,7 +136,8 @@ def test_the_box_of_a_thing_is_told_at_all_tokens_inside_it() -> None:
     x, y = (thing.box.x1 + thing.box.x2) / 2, (thing.box.y1 + thing.box.y2) / 2
     found = told[int(y * GRID / SIZE), int(x * GRID / SIZE)]
     assert found[0] == numbers()[thing.name]
-    assert found[1:] == pytest.approx([side / SIZE for side in thing.box], abs=1e-6)
+    assert found[1:5] == pytest.approx([side / SIZE for side in thing.box], abs=1e-6)
+    assert found[5] == 1
 
 
 def test_prompts_that_are_only_read_are_short(tokenizer: ByteLevelTokenizer) -> None:
@@ -120,12 +153,67 @@ def test_long_answers_are_left_out(maker: Maker) -> None:
     assert {sample.prefix for sample in drawn} == {"<OD>"}
 
 
-def test_where_an_answer_begins_and_what_belongs_to_it_is_learnt_from_its_cells() -> None:
-    cells = torch.tensor([[NOWHERE, 3, 4, NOWHERE], [NOWHERE, NOWHERE, NOWHERE, NOWHERE]])
+def test_where_an_answer_begins_and_what_belongs_to_it_is_learnt_from_its_sights() -> None:
+    seen = torch.zeros(2, 4, 6, dtype=torch.bool)
+    seen[0, 1, 3] = seen[0, 2, 4] = True
     right, wrong = torch.full((2, 6, 2), -9.0), torch.full((2, 6, 2), -9.0)
     right[0, 3, 0] = right[0, 3, 1] = right[0, 4, 1] = 9.0
     wrong[0, 2, 0] = wrong[0, 2, 1] = wrong[0, 5, 1] = 9.0
-    assert float(mark_loss(right, cells)) < 0.01 < 5 < float(mark_loss(wrong, cells))
+    assert float(mark_loss(right, seen)) < 0.01 < 5 < float(mark_loss(wrong, seen))
+
+
+def test_any_token_of_a_thing_will_do_and_no_other() -> None:
+    seen = torch.zeros(1, 3, 5, dtype=torch.bool)
+    seen[0, 1, 2:4] = True
+    scores = torch.full((1, 1, 2, 5), -9.0)
+    scores[..., 3] = 9.0
+    # what is written next is on row 1 when row 0 is read, what was written last when row 1 is
+    assert float(look_loss({0: scores}, [(0, 0, True), (0, 0, False)], seen)) < 0.01
+    scores[..., 4] = 20.0
+    assert float(look_loss({0: scores}, [(0, 0, True)], seen)) > 9
+
+
+def test_sights_are_tokens_that_were_kept(maker: Maker) -> None:
+    batch = maker(2)
+    all_kept = torch.arange(1 + GRID * GRID).expand(len(batch.pixels), -1)
+    whole = Sights.of(batch, all_kept, 300)
+    assert not bool(whole.seen[:, :, 257:].any())
+    drawn = torch.stack([torch.randperm(1 + GRID * GRID)[:90] for _ in batch.pixels])
+    some = Sights.of(batch, drawn, 120)
+    each = len(batch.asked) // len(drawn)
+    for row in range(len(batch.asked)):
+        assert bool((some.seen[row, :, :90] == whole.seen[row][:, drawn[row // each]]).all())
+
+
+def test_places_near_the_right_one_are_nearly_right() -> None:
+    told = nearly(torch.tensor([0, 500, 999]))
+    assert told.sum(-1).tolist() == pytest.approx([1, 1, 1])
+    assert told.argmax(-1).tolist() == [0, 500, 999]
+    assert float(told[1, 500 + 4]) > 0.5 * float(told[1, 500]) > float(told[1, 500 + 16])
+
+
+def test_the_box_of_a_thing_is_learnt_from_any_token_of_it(maker: Maker) -> None:
+    batch = next(b for b in map(maker, range(9)) if b.things[..., 5].any())
+    kept = torch.arange(1 + GRID * GRID).expand(len(batch.pixels), -1)
+    sights = Sights.of(batch, kept, kept.shape[1])
+    table = 30 * torch.nn.functional.normalize(torch.randn(1000, 64), dim=1)
+    head = Boxes(64)
+    each = len(batch.asked) // len(kept)
+    source = torch.zeros(len(batch.asked), kept.shape[1], 64)
+    assert float(head.loss(source, sights, table)) > 6
+    with torch.no_grad():  # tokens that know the left side, and a head that says it four times
+        head.weight.copy_(torch.eye(64).repeat(4, 1))
+        left = (sights.boxes[..., 0] * 1000).long().clamp(0, 999)
+        source[:] = table[left].repeat_interleave(each, 0)
+        one = sights._replace(boxes=sights.boxes[..., :1].expand(-1, -1, 4))
+    assert float(head.loss(source / 30, one, table)) < float(head.loss(source / 30, sights, table))
+
+
+def test_the_place_of_a_letter_in_its_square_is_learnt() -> None:
+    slots = torch.tensor([[NOWHERE, NOWHERE, 5, 1, NOWHERE]])
+    told = torch.zeros(1, 4, 8)
+    told[0, 1, 5] = told[0, 2, 1] = 9.0
+    assert float(slot_loss(told, slots)) < 0.01 < 2 < float(slot_loss(-told, slots))
 
 
 @pytest.mark.parametrize("sparse", [False, True])
@@ -138,7 +226,7 @@ def test_a_student_has_a_gradient_everywhere(
     student.sparse = sparse
     student.align(maker(0), tokenizer)
     losses = student.losses(maker(1))
-    assert set(losses) == {"letters", "things", "text", "mark", "look"}
+    assert set(losses) == {"letters", "things", "text", "mark", "look", "slot", "boxes"}
     torch.stack(list(losses.values())).sum().backward()
     idle = [n for n, p in student.named_parameters() if p.grad is None]
     assert idle == []
@@ -154,12 +242,11 @@ def test_reading_only_what_is_inked_is_reading_all_where_everything_is_inked(
     full = batch._replace(letters=np.ones_like(batch.letters))
     with torch.inference_mode():
         prompt, _ = student.prompt(student.model.image(student.pixels(full)), full)
-        cells = torch.from_numpy(full.cells)
-        source, moved = student.read_inked(prompt, full, cells)
+        source, kept = student.read_inked(prompt, full)
         plain = student.model.read(prompt)
     asked = plain.shape[1] - (1 + GRID * GRID)
     torch.testing.assert_close(source[:, -asked:], plain[:, -asked:], atol=1e-4, rtol=1e-4)
-    assert bool(((moved >= 0) == (cells >= 0)).all())
+    assert [sorted(row) for row in kept.tolist()] == [list(range(1 + GRID * GRID))] * len(kept)
 
 
 def test_the_shipped_checkpoint_is_small_and_whole() -> None:

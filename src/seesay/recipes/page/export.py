@@ -11,7 +11,7 @@ from seesay.families.florence2.configs import page
 from seesay.families.florence2.processing import make_processor, published_settings
 from seesay.processing.bytelevel import ByteLevelTokenizer
 from seesay.recipes.page.learning import made
-from seesay.recipes.page.samples import SIZE
+from seesay.recipes.page.trace import SIZE
 
 MOST_BYTES = 15_000_000
 

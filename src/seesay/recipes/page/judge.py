@@ -14,7 +14,8 @@ from seesay.model import Model
 from seesay.recipes.made.labels import Sample, of_page, of_scene
 from seesay.recipes.made.pages import page
 from seesay.recipes.made.scenes import scene
-from seesay.recipes.page.samples import SCALE, SIZE
+from seesay.recipes.page.samples import SCALE
+from seesay.recipes.page.trace import SIZE
 
 SEED = 1000
 """Of the pictures that are measured on; those of training have smaller ones."""

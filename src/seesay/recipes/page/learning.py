@@ -16,7 +16,7 @@ from seesay.families.florence2.processing import MEAN, STD
 from seesay.processing.bytelevel import ByteLevelTokenizer
 from seesay.recipes.page.batches import Ahead
 from seesay.recipes.page.characters import right
-from seesay.recipes.page.samples import Batch, Maker, Mixture
+from seesay.recipes.page.samples import Batch, Maker, Mixture, Turns
 from seesay.recipes.page.student import Student
 from seesay.train.config import LoopConfig
 from seesay.train.loop import Learner, Outcome, fit
@@ -24,7 +24,15 @@ from seesay.train.parallel import World
 from seesay.train.precision import autocast
 from seesay.train.state import STATE, Checkpoints
 
-WEIGHTS = {"letters": 1.0, "things": 0.5, "text": 1.0, "mark": 0.5, "look": 0.5}
+WEIGHTS = {
+    "letters": 1.0,
+    "things": 1.0,
+    "text": 1.0,
+    "mark": 0.5,
+    "look": 1.0,
+    "slot": 0.3,
+    "boxes": 0.3,
+}
 """Of the losses."""
 HELD_OUT = 3
 """Batches of the validation split that are looked at now and then."""
@@ -36,7 +44,7 @@ class Stage:
 
     Attributes:
         name: Of its folder.
-        mixture: Pictures and prompts, of each process.
+        mixtures: Pictures and prompts of each process; these take turns.
         loop: Steps, learning rate and the like.
         aligned: Whether letters' tokens are laid where the tower puts letters, before it begins.
         sparse: Whether only image tokens with something in them are read, which is faster.
@@ -44,7 +52,7 @@ class Stage:
     """
 
     name: str
-    mixture: Mixture
+    mixtures: tuple[Mixture, ...]
     loop: LoopConfig
     aligned: bool = False
     sparse: bool = False
@@ -75,9 +83,9 @@ def learn(
     if stage.aligned:
         looked = Mixture(64, 1, (0.1, 0.5, 0.4, 0.0), {"<OCR>": 1.0}, seed=178)
         student.align(Maker(looked, tokenizer)(0), tokenizer)
-    mine = replace(stage.mixture, seed=stage.mixture.seed + 100 * world.rank)
-    ahead: Ahead[Batch] = Ahead(Maker(mine, tokenizer))
-    held = replace(stage.mixture, pictures=16, each=2, seed=3)
+    mine = [replace(m, seed=m.seed + 100 * world.rank) for m in stage.mixtures]
+    ahead: Ahead[Batch] = Ahead(Turns(tuple(Maker(m, tokenizer) for m in mine)))
+    held = replace(stage.mixtures[0], pictures=16, each=2, seed=3)
     checked = [Maker(held, tokenizer, "validation")(i) for i in range(HELD_OUT)]
     precision = autocast(stage.loop, world.device)
 
@@ -100,7 +108,7 @@ def learn(
         step,
         evaluate=evaluate,
         metric="letters_right" if stage.seeing else "tokens_right",
-        samples=stage.mixture.pictures * world.size,
+        samples=stage.mixtures[0].pictures * world.size,
     )
     try:
         resume = Checkpoints(folder).last()

@@ -1,7 +1,6 @@
 """What a step learns from: pictures, what is asked about them, what is written, and where it is.
 
-Everything is a function of the step. Where the next letter of an answer stands is known for made
-pages, so the writer can be shown where to look (`pointing.py`).
+Everything is a function of the step. Where what is written is seen is told too (`trace.py`).
 """
 
 from __future__ import annotations
@@ -13,22 +12,31 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageFilter
 
 from seesay.families.florence2.prompts import expand
 from seesay.processing.bytelevel import ByteLevelTokenizer
 from seesay.recipes.made.labels import Sample, of_page, of_scene, quad_of
 from seesay.recipes.made.pages import Page, page
-from seesay.recipes.made.scenes import Scene, scene
+from seesay.recipes.made.scenes import scene
 from seesay.recipes.made.vocabulary import Split
 from seesay.recipes.page.characters import places
 from seesay.recipes.page.things import boxes
+from seesay.recipes.page.trace import (
+    GRID,
+    NOWHERE,
+    SIZE,
+    UNSEEN,
+    PageTrace,
+    SceneTrace,
+    Spot,
+    Trace,
+)
 from seesay.regions import Region
 from seesay.regions.locations import spell as spell_places
 
-SIZE, GRID = 256, 16
 SCALE = 0.95
 """Of type: a picture is a small sheet of paper, and not a small picture of a sheet."""
-NOWHERE = -1
 WORDS = 4
 """Words of a page that are asked for one by one."""
 
@@ -58,8 +66,8 @@ class Batch(NamedTuple):
     """What a step learns from.
 
     pixels: uint8 [B, h, w, 3]; letters: uint8 [B, rows, columns, 8]; things: float32
-    [B, rows, columns, 5]; asked: int64 [B * n, S]; written: int64 [B * n, L], both padded;
-    cells: int64 [B * n, L], the image token that each token of `written` is read from.
+    [B, rows, columns, 6]; asked: int64 [B * n, S]; written: int64 [B * n, L], both padded;
+    spots: int64 [B * n, L, 3], where each token of `written` is seen.
     """
 
     pixels: NDArray[np.uint8]
@@ -67,7 +75,7 @@ class Batch(NamedTuple):
     things: NDArray[np.float32]
     asked: NDArray[np.int64]
     written: NDArray[np.int64]
-    cells: NDArray[np.int64]
+    spots: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -81,6 +89,7 @@ class Maker:
     def __call__(self, step: int) -> Batch:
         """Return the batch of a step."""
         told, rows, pixels, letters, things = self.mixture, [], [], [], []
+        trace: Trace
         for k in range(told.pictures):
             index = step * told.pictures + k
             draw = random.Random(f"{told.seed}/{index}")
@@ -90,17 +99,17 @@ class Maker:
                 samples = of_page(made, draw) + words_of(made, draw)
                 letters.append(places(made.characters, SIZE, GRID))
                 things.append(boxes([], SIZE, GRID))
-                trace = Trace.of_page(made)
+                picture, trace = np.asarray(made.image), PageTrace(made)
             else:
                 drawn = scene(told.seed, index, SIZE, self.split)
                 samples = of_scene(drawn, draw)
                 letters.append(places([], SIZE, GRID))
                 things.append(boxes(drawn.things, SIZE, GRID))
-                trace = Trace.of_scene(drawn)
-            pixels.append(np.asarray(made.image if level else drawn.image))
+                picture, trace = exposed(np.asarray(drawn.image), draw), SceneTrace(drawn)
+            pixels.append(picture)
             rows += [self.row(s, trace) for s in self._chosen(samples, draw)]
-        columns: Any = zip(*rows, strict=True) if rows else ([[]], [[0]], [[0]])
-        asked, written, cells = columns
+        columns: Any = zip(*rows, strict=True) if rows else ([[]], [[0]], [[UNSEEN]])
+        asked, written, spots = columns
         pad = self.tokenizer.pad_id
         return Batch(
             np.stack(pixels),
@@ -108,19 +117,19 @@ class Maker:
             np.stack(things),
             padded(asked, pad),
             padded(written, pad, 1),
-            padded(cells, NOWHERE, 1),
+            np.stack([padded(part, NOWHERE, 1) for part in _parts(spots)], -1),
         )
 
-    def row(self, sample: Sample, trace: Trace) -> tuple[list[int], list[int], list[int]]:
-        """Return the ids of a prompt and of its answer, and where each token of that stands."""
+    def row(self, sample: Sample, trace: Trace) -> tuple[list[int], list[int], list[Spot]]:
+        """Return the ids of a prompt and of its answer, and where each token of that is seen."""
         tokens = self.tokenizer
         asked, answer = tokens.ids([expand(sample.prefix), sample.answers[0]])
-        looked = trace.follow(sample.answers[0], tokens.pieces(answer))
+        seen = trace.follow(sample, tokens.pieces(answer))
         start, end = tokens.start_id, tokens.end_id
         return (
             [start, *asked, end],
             [end, start, *answer, end],
-            [NOWHERE, NOWHERE, *looked, NOWHERE],
+            [UNSEEN, UNSEEN, *seen, UNSEEN],
         )
 
     def _chosen(self, samples: Sequence[Sample], draw: random.Random) -> list[Sample]:
@@ -158,67 +167,39 @@ def words_of(made: Page, draw: random.Random) -> list[Sample]:
     return found
 
 
-class Trace:
-    """Where what can be written about a picture stands: the letters of a page, things by place."""
+@dataclass(frozen=True)
+class Turns:
+    """Makers that take turns: answers of like length are learnt together, or most of it is padding.
 
-    def __init__(self, text: str, cells: Sequence[int]) -> None:
-        self.text, self.cells = text, cells
+    Attributes:
+        makers: One or more.
+    """
 
-    @classmethod
-    def of_page(cls, made: Page) -> Trace:
-        """The page's text, and the image token of each of its visible letters."""
-        cells = [cell((c.x1 + c.x2) / 2, (c.y1 + c.y2) / 2) for c in made.characters]
-        text, letters = made.text, iter(cells)
-        return cls(text, [NOWHERE if c.isspace() else next(letters) for c in text])
+    makers: tuple[Maker, ...]
 
-    @classmethod
-    def of_scene(cls, made: Scene) -> Trace:
-        """Nothing is written in a scene; its places are found from their tokens."""
-        return cls("", [])
-
-    def follow(self, answer: str, pieces: Sequence[str]) -> list[int]:
-        """Return the image token that each piece of an answer is read from, or `NOWHERE`."""
-        cells = [NOWHERE] * len(pieces)
-        plain = "".join(p for p in pieces if not p.startswith("<loc_"))
-        at = self._found(plain)
-        corner: list[float] = []
-        named = 0
-        for i, piece in enumerate(pieces):
-            if piece.startswith("<loc_"):
-                corner.append((int(piece[5:-1]) + 0.5) * SIZE / 1000)
-                if len(corner) % 2 == 0:
-                    cells[i - 1] = cells[i] = cell(*corner[-2:])
-                if len(corner) == 4 and not self.text:  # what a thing is called is seen in it
-                    middle = cell((corner[0] + corner[2]) / 2, (corner[1] + corner[3]) / 2)
-                    cells[named : i - 3] = [middle] * (i - 3 - named)
-                    corner, named = [], i + 1
-            elif at is not None:
-                while at < len(self.text) and self.text[at].isspace() and not piece[:1].isspace():
-                    at += 1
-                skipped = len(piece) - len(piece.lstrip())
-                if at + skipped < len(self.cells):
-                    cells[i] = self.cells[at + skipped]
-                at += len(piece)
-        return cells
-
-    def _found(self, plain: str) -> int | None:
-        """Return where an answer begins on the page, if it does so once."""
-        if not plain or not self.text:
-            return None
-        joined = [line for line in (self.text, self.text.replace("\n", " ")) if plain in line]
-        if joined:
-            begun = joined[0].index(plain)
-            return begun if joined[0].find(plain, begun + 1) < 0 else None
-        bare = "".join(self.text.split())
-        if "".join(plain.split()) == bare:  # all of the page, without the ends of its lines
-            return 0
-        return None
+    def __call__(self, step: int) -> Batch:
+        """Return the batch of a step."""
+        return self.makers[step % len(self.makers)](step)
 
 
-def cell(x: float, y: float) -> int:
-    """Return the number of the image token that stands for a place; the mean is token 0."""
-    row, column = (min(GRID - 1, max(0, int(v * GRID / SIZE))) for v in (y, x))
-    return 1 + row * GRID + column
+def exposed(pixels: NDArray[np.uint8], draw: random.Random) -> NDArray[np.uint8]:
+    """Return a scene lighter or darker, in a light of another colour, sometimes a little blurred.
+
+    Vendors differ in their colours and edges; those of the test are not known in training.
+    """
+    whole, curve = draw.uniform(0.8, 1.15), draw.uniform(0.75, 1.3)
+    levels = np.linspace(0, 1, 256) ** curve
+    table = [255 * np.clip(levels * whole * draw.uniform(0.93, 1.07), 0, 1) for _ in range(3)]
+    lit = np.stack([table[c].astype(np.uint8)[pixels[..., c]] for c in range(3)], -1)
+    if draw.random() < 0.3:
+        blur = ImageFilter.GaussianBlur(draw.uniform(0.3, 1.0))
+        return np.asarray(Image.fromarray(lit).filter(blur))
+    return lit
+
+
+def _parts(spots: Sequence[Sequence[Spot]]) -> list[list[list[int]]]:
+    """Return cells, slots and things of some rows."""
+    return [[[spot[k] for spot in row] for row in spots] for k in range(3)]
 
 
 def padded(rows: Sequence[Sequence[int]], pad: int, more: int = 0) -> NDArray[np.int64]:

@@ -22,8 +22,19 @@ READING = {
     "<REGION_TO_CATEGORY>": 0.2,
 }
 """Shares of the tasks before questions are learnt."""
-ASKING = READING | {"<DocVQA>": 8.0, "<OCR>": 1.5, "<REGION_TO_OCR>": 1.0}
-"""And while they are; the others are kept, so that none is forgotten."""
+ALL = READING | {
+    "<DocVQA>": 8.0,
+    "<OCR>": 1.0,
+    "<REGION_TO_OCR>": 1.5,
+    "<OD>": 2.0,
+    "<CAPTION_TO_PHRASE_GROUNDING>": 2.0,
+    "<DENSE_REGION_CAPTION>": 0.8,
+    "<REGION_PROPOSAL>": 0.3,
+    "<REGION_TO_DESCRIPTION>": 0.2,
+}
+"""And with questions; the others are kept, so that none is forgotten."""
+WHOLE = {"<OCR>": 1.5, "<OCR_WITH_REGION>": 1.0, "<REGION_TO_OCR>": 0.2}
+"""And where long answers are learnt."""
 
 
 def _loop(steps: int, lr: float, kind: str = "constant", end: float = 0.0) -> LoopConfig:
@@ -39,31 +50,35 @@ def _loop(steps: int, lr: float, kind: str = "constant", end: float = 0.0) -> Lo
     )
 
 
+def _both(seed: int) -> tuple[Mixture, ...]:
+    """Four batches of all tasks with short answers, and one of whole pages of a few lines."""
+    short = Mixture(8, 4, (0.03, 0.12, 0.42, 0.43), ALL, 60, seed)
+    return (short,) * 4 + (Mixture(7, 2, (0.05, 0.75, 0.2, 0.0), WHOLE, 150, seed + 1),)
+
+
 STAGES = (
     Stage(
         "letters",
-        Mixture(16, 0, (0.15, 0.3, 0.4, 0.15), {}, seed=1),
+        (Mixture(16, 0, (0.15, 0.3, 0.4, 0.15), {}, seed=1),),
         _loop(900, 1.2e-3),
         seeing=True,
     ),
     Stage(
+        "things",
+        (Mixture(16, 0, (0.03, 0.07, 0.3, 0.6), {}, seed=20),),
+        _loop(900, 6e-4),
+        seeing=True,
+    ),
+    Stage(
         "reading",
-        Mixture(8, 4, (0.1, 0.3, 0.4, 0.2), READING, 40, seed=2),
+        (Mixture(8, 4, (0.1, 0.3, 0.4, 0.2), READING, 40, seed=30),),
         _loop(600, 1e-3),
         aligned=True,
         sparse=True,
     ),
-    Stage(
-        "asking",
-        Mixture(8, 4, (0.05, 0.15, 0.65, 0.15), ASKING, 44, seed=3),
-        _loop(700, 1e-3, "cosine", 0.05),
-        sparse=True,
-    ),
-    Stage(
-        "whole",
-        Mixture(8, 2, (0.05, 0.2, 0.6, 0.15), ASKING, 80, seed=4),
-        _loop(150, 2e-4, "cosine", 0.05),
-    ),
+    Stage("asking", _both(40), _loop(6000, 8e-4), sparse=True),
+    Stage("resting", _both(50), _loop(1300, 8e-4, "cosine", 0.05), sparse=True),
+    Stage("whole", _both(60), _loop(150, 4e-5, "cosine", 0.05)),
 )
 """What is learnt, in this order."""
 BEFORE = "reading"

@@ -13,14 +13,21 @@ from seesay.families.florence2.model import Florence2
 from seesay.nn.attention import heads
 from seesay.processing.bytelevel import ByteLevelTokenizer
 from seesay.recipes.page.beginning import align, smooth
-from seesay.recipes.page.characters import CharacterHead, character_loss
-from seesay.recipes.page.samples import NOWHERE, Batch
+from seesay.recipes.page.characters import COLUMNS, ROWS, CharacterHead, character_loss
+from seesay.recipes.page.pointing import (
+    Boxes,
+    Sights,
+    look_loss,
+    mark_loss,
+    nearly,
+    slot_loss,
+)
+from seesay.recipes.page.samples import Batch
 from seesay.recipes.page.things import ThingHead, thing_loss
 from seesay.types import Prompt
 
-NEAR = 12.0
-"""Places so many bins beside the right one are nearly as right."""
 PULL = 0.1
+"""Part of the writer's pull at the tower; what that is taught directly counts more."""
 LOOKING = (
     (0, 0, False),
     (1, 0, False),
@@ -32,6 +39,8 @@ LOOKING = (
     (3, 2, True),
 )
 """Layers and heads of the writer that are shown where to look: at the next letter, or the last."""
+SLOT = 3
+"""The layer of the writer that knows, before it looks, where in its square the next letter is."""
 
 
 class Student(nn.Module):
@@ -52,10 +61,13 @@ class Student(nn.Module):
         self.letters, self.things = CharacterHead(width), ThingHead(width)
         self.sparse = self.seeing = False
         self.marks = nn.Linear(config.text.width, 2)
+        self.slots = nn.Linear(config.text.width, ROWS * COLUMNS)
         self.pad = tokenizer.pad_id
         self.first_place = tokenizer.vocabulary["<loc_0>"]
+        self.boxes = Boxes(config.text.width)
         self.mean, self.std = torch.tensor(mean), torch.tensor(std)
         self._looked: dict[int, Tensor] = {}
+        self._knew = torch.empty(0)
         layers: Any = self.model.text.decoder.layers
         for i in {layer for layer, _, _ in LOOKING}:
             layers[i].cross_attention.register_forward_pre_hook(self._watch(i))
@@ -88,25 +100,42 @@ class Student(nn.Module):
         return found | self.text_losses(PULL * seen + (1 - PULL) * seen.detach(), batch)
 
     def text_losses(self, seen: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """Return the losses of what is written, of where it is read, and of where one looks."""
+        """Return the losses of what is written, and of where that is seen.
+
+        Returns:
+            text: Of the tokens.
+            mark: Of which tokens of what was read an answer stands on.
+            look: Of where the writer looks.
+            slot: Of what it knows of the place of the next letter in its square.
+            boxes: Of what the reader knows of the box of the thing that a token is part of.
+        """
         prompt, written = self.prompt(seen, batch)
-        cells = torch.from_numpy(batch.cells)
         if self.sparse:
-            source, cells = self.read_inked(prompt, batch, cells)
+            source, kept = self.read_inked(prompt, batch)
         else:
             source = self.model.read(prompt)
+            kept = torch.arange(1 + batch.things[0, ..., 0].size).expand(len(batch.things), -1)
+        sights = Sights.of(batch, kept, source.shape[1])
         logits = self.model(prompt._replace(read=source))
         return {
             "text": self.text_loss(logits.float(), written[:, 1:]),
-            "mark": mark_loss(self.marks(source).float(), cells),
-            "look": self.look_loss(cells),
+            "mark": mark_loss(self.marks(source).float(), sights.seen),
+            "look": look_loss(self._looked, LOOKING, sights.seen),
+            "slot": slot_loss(self.slots(self._knew).float(), sights.slots),
+            "boxes": self.boxes.loss(source, sights, self.place_table),
         }
 
-    def read_inked(self, prompt: Prompt, batch: Batch, cells: Tensor) -> tuple[Tensor, Tensor]:
+    @property
+    def place_table(self) -> Tensor:
+        """The vectors of places [1000, D]."""
+        table: Tensor = self.model.text.token_embedding.weight
+        return table[self.first_place : self.first_place + 1000]
+
+    def read_inked(self, prompt: Prompt, batch: Batch) -> tuple[Tensor, Tensor]:
         """Read only the image tokens with something in them and a few others, which is faster.
 
         Returns:
-            The features, and `cells` as numbers of the tokens that are left.
+            The features, and which image tokens they begin with [B, kept].
         """
         text, tokens, ids = self.model.text, prompt.tokens, prompt.ids
         assert tokens is not None
@@ -117,8 +146,6 @@ class Student(nn.Module):
         count = min(inked.shape[1], -(-(int(inked.sum(1).max()) + 8) // 16) * 16)
         order = (inked.float() + torch.rand(inked.shape)).argsort(1, descending=True)
         kept = torch.cat([torch.zeros(len(order), 1, dtype=torch.long), 1 + order[:, :count]], 1)
-        back = torch.full((len(kept), tokens.shape[1]), NOWHERE)
-        back.scatter_(1, kept, torch.arange(kept.shape[1]).expand_as(kept))
         table = text.encoder.positions
         x = tokens.gather(1, kept[..., None].expand(-1, -1, tokens.shape[-1])) + table[kept]
         asked = text.token_embedding(ids)
@@ -126,9 +153,7 @@ class Student(nn.Module):
         x = torch.cat([x.repeat_interleave(each, 0), (asked + table[places]).to(x.dtype)], 1)
         x = x - table[: x.shape[1]]  # which is added again where it is read
         mask = torch.cat([prompt.mask.new_ones(len(x), kept.shape[1]), prompt.mask], 1)  # type: ignore[union-attr, list-item]
-        back = back.repeat_interleave(each, 0)
-        moved = back.gather(1, cells.clamp(min=0))
-        return text.encode(x, mask), torch.where(cells == NOWHERE, NOWHERE, moved)
+        return text.encode(x, mask), kept
 
     def prompt(self, seen: Tensor, batch: Batch) -> tuple[Prompt, Tensor]:
         """Return what the model is given of a map of features, and all it should write."""
@@ -147,53 +172,21 @@ class Student(nn.Module):
             logits[counted & ~place], targets[counted & ~place], reduction="sum"
         )
         told = logits[place].log_softmax(-1)[:, self.first_place : self.first_place + 1000]
-        right = (targets[place] - self.first_place)[:, None]
-        near = torch.exp(-0.5 * ((torch.arange(1000) - right) / NEAR).square())
-        near = near / near.sum(-1, keepdim=True)
-        return (plain - (near * told).sum()) / counted.sum()
+        right = nearly(targets[place] - self.first_place)
+        return (plain - (right * told).sum()) / counted.sum()
 
     def placed(self, ids: Tensor) -> Tensor:
         """Return which of some ids are places."""
         return (ids >= self.first_place) & (ids < self.first_place + 1000)
-
-    def look_loss(self, cells: Tensor) -> Tensor:
-        """Return how far the heads look from where the letters stand."""
-        losses = []
-        for layer, head, following in LOOKING:
-            scores = self._looked[layer][:, head].float()  # [B * n, L - 1, S]
-            wanted = cells[:, 1:] if following else cells[:, :-1]
-            known = wanted != NOWHERE
-            losses.append(F.cross_entropy(scores[known], wanted[known]))
-        return torch.stack(losses).mean()
 
     def _watch(self, index: int) -> Any:
         def keep(module: Any, inputs: tuple[Any, ...]) -> None:
             if not torch.is_grad_enabled():
                 return
             x, (key, _) = inputs[0], inputs[1]
+            if index == SLOT:
+                self._knew = x
             query = heads(module.q_proj(x), module.num_heads)
             self._looked[index] = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
 
         return keep
-
-
-def mark_loss(marks: Tensor, cells: Tensor) -> Tensor:
-    """Return how badly what was read tells where the answer stands, and where it begins [].
-
-    Args:
-        marks: [B * n, S, 2], of image tokens and prompts: where it begins, and what belongs to it.
-        cells: [B * n, L], `NOWHERE` among them.
-    """
-    known = (cells != NOWHERE).any(1)
-    if not bool(known.any()):
-        return marks.sum() * 0
-    marks, cells = marks[known], cells[known]
-    valid = cells != NOWHERE
-    first = cells.gather(1, valid.float().argmax(1, keepdim=True))[:, 0]
-    begun = F.cross_entropy(marks[..., 0], first)
-    wanted = torch.zeros_like(marks[..., 1])
-    wanted.scatter_(1, cells.clamp(min=0), 1.0)
-    wanted[:, 0] = 0  # the mean of all; `NOWHERE` was put there
-    told = F.binary_cross_entropy_with_logits(marks[..., 1], wanted, reduction="none")
-    inside, outside = wanted > 0, wanted == 0
-    return begun + told[inside].mean() + told[outside].mean()

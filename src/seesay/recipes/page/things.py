@@ -37,13 +37,16 @@ def numbers() -> dict[str, int]:
 
 
 def boxes(things: Sequence[Thing], size: int, grid: int) -> NDArray[np.float32]:
-    """Return class and box [grid, grid, 5] of the thing at each token, in parts of the picture."""
-    found = np.zeros((grid, grid, 5), np.float32)
-    for thing in things:
+    """Return class, box and number [grid, grid, 6] of the thing at each token.
+
+    Boxes are in parts of the picture; numbers count from 1. Where nothing is all are 0.
+    """
+    found = np.zeros((grid, grid, 6), np.float32)
+    for number, thing in enumerate(things, 1):
         x1, y1, x2, y2 = (side / size for side in thing.box)
         left, top = int(x1 * grid + 0.5), int(y1 * grid + 0.5)
         right, bottom = max(left + 1, int(x2 * grid + 0.5)), max(top + 1, int(y2 * grid + 0.5))
-        found[top:bottom, left:right] = (numbers()[thing.name], x1, y1, x2, y2)
+        found[top:bottom, left:right] = (numbers()[thing.name], x1, y1, x2, y2, number)
     return found
 
 
@@ -52,7 +55,7 @@ def thing_loss(told: Tensor, targets: Tensor) -> Tensor:
 
     Args:
         told: [B, rows, columns, classes + 4].
-        targets: [B, rows, columns, 5].
+        targets: [B, rows, columns, 6].
     """
     rows, columns = told.shape[1:3]
     kind = targets[..., 0].long()
@@ -64,5 +67,5 @@ def thing_loss(told: Tensor, targets: Tensor) -> Tensor:
     if not bool(there.any()):
         return named
     sides = told[..., MOST:][there]
-    wanted = (targets[..., 1:] - middle)[there]
+    wanted = (targets[..., 1:5] - middle)[there]
     return named + 2 * (sides - wanted).abs().mean()
