@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from typing import Generic, TypeVar
@@ -23,7 +24,7 @@ class Ahead(Generic[T]):
     def __init__(self, make: Callable[[int], T], workers: int = 1, ahead: int = 6) -> None:
         self.make, self.ahead = make, ahead
         context = multiprocessing.get_context("fork")
-        self.pool = ProcessPoolExecutor(workers, context, initializer=os.nice, initargs=(5,))
+        self.pool = ProcessPoolExecutor(workers, context, initializer=_begin)
         self.made: dict[int, Future[T]] = {}
 
     def __call__(self, step: int) -> T:
@@ -36,4 +37,10 @@ class Ahead(Generic[T]):
 
     def close(self) -> None:
         """End the processes."""
-        self.pool.shutdown(wait=False, cancel_futures=True)
+        self.pool.shutdown(cancel_futures=True)
+
+
+def _begin() -> None:
+    """Leave the processor to who learns, and end when told to: a fork asks as its parent does."""
+    os.nice(5)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)

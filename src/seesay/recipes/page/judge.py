@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from seesay.data import open_questions
 from seesay.evaluate.instructions import instructed
@@ -14,66 +14,104 @@ from seesay.model import Model
 from seesay.recipes.made.labels import Sample, of_page, of_scene
 from seesay.recipes.made.pages import page
 from seesay.recipes.made.scenes import scene
+from seesay.recipes.made.vocabulary import Split
 from seesay.recipes.page.samples import SCALE
 from seesay.recipes.page.trace import SIZE
 
-SEED = 1000
+SEED = 2000
 """Of the pictures that are measured on; those of training have smaller ones."""
-KINDS = {
-    "pages": ("answers",),
-    "lines": ("reading",),
-    "scenes": ("boxes", "phrases"),
+
+
+class Measured(NamedTuple):
+    """One row of figures: prompts with a task token about a kind of picture, and their kind."""
+
+    pictures: str
+    task: str
+    kind: str
+
+
+MEASURED = {
+    "questions": Measured("pages", "<DocVQA>", "answers"),
+    "reading": Measured("lines", "<OCR>", "reading"),
+    "reading of boxes": Measured("lines", "<REGION_TO_OCR>", "reading"),
+    "detection": Measured("scenes", "<OD>", "boxes"),
+    "open vocabulary": Measured("scenes", "<OPEN_VOCABULARY_DETECTION>", "boxes"),
+    "grounding": Measured("scenes", "<CAPTION_TO_PHRASE_GROUNDING>", "phrases"),
 }
-"""What is asked about which pictures."""
+"""What is measured."""
 
 
-def make(out: Path, count: int) -> None:
-    """Write so many pages, pages of a few lines, and scenes of the test split."""
-    for kind in KINDS:
-        folder = out / kind
+def make(out: Path, count: int, split: Split = "test") -> None:
+    """Write so many pages, pages of a few lines, and scenes of a split."""
+    for pictures in ("pages", "lines", "scenes"):
+        folder = out / pictures
         (folder / "images").mkdir(parents=True, exist_ok=True)
         rows: list[dict[str, Any]] = []
         for index in range(count):
-            draw = random.Random(f"{kind}/{index}")
-            if kind == "scenes":
-                drawn = scene(SEED, index, SIZE, "test")
+            draw = random.Random(f"{pictures}/{index}")
+            if pictures == "scenes":
+                drawn = scene(SEED, index, SIZE, split)
                 image, samples = drawn.image, of_scene(drawn, draw)
             else:
-                made = page(SEED, index, 3 if kind == "pages" else 2, SIZE, "test", SCALE)
+                made = page(SEED, index, 3 if pictures == "pages" else 2, SIZE, split, SCALE)
                 image, samples = made.image, of_page(made, draw)
             name = f"images/{index:05}.png"
             image.save(folder / name)
             rows += [_row(name, sample) for sample in samples]
-        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        (folder / "test.jsonl").write_text(lines, "utf-8")
+        for what in MEASURED.values():
+            if what.pictures == pictures:
+                lines = [_line(row) for row in rows if row["prefix"].startswith(what.task)]
+                (folder / _file(what)).write_text("".join(lines), "utf-8")
 
 
 def measure(
-    model: Model, data: Path, limit: int | None = None, *, controls: bool = True, **options: Any
+    model: Model,
+    data: Path,
+    limit: int | None = None,
+    *,
+    only: Collection[str] = MEASURED,
+    controls: bool = True,
+    **options: Any,
 ) -> dict[str, Mapping[str, Any]]:
-    """Return the figures of each kind of prompt."""
-    told = {"max_new_tokens": 160} | options
+    """Return the figures of each kind of prompt.
+
+    Args:
+        model: What is measured.
+        data: What `make` wrote.
+        limit: The first so many pictures alone.
+        only: Names in `MEASURED`.
+        controls: Whether pictures and prompts are exchanged as well.
+        **options: Fields of `seesay.generation.Options`.
+    """
+    told = {"max_new_tokens": 200} | options
     found: dict[str, Mapping[str, Any]] = {}
-    for pictures, kinds in KINDS.items():
-        questions = open_questions(str(data / pictures / "test.jsonl"))
-        for kind in kinds:
-            report = instructed(
-                model,
-                questions,
-                kinds=[kind],
-                limit=limit,
-                controls=controls,
-                resamples=0,
-                batch_size=16,
-                **told,
-            )
-            found[kind] = {
-                "metrics": dict(report.metrics),
-                "chance": dict(report.chance),
-                "counts": dict(report.counts),
-                "notes": list(report.notes),
-            }
+    for name in only:
+        what = MEASURED[name]
+        report = instructed(
+            model,
+            open_questions(str(data / what.pictures / _file(what))),
+            kinds=[what.kind],
+            limit=limit,
+            controls=controls,
+            resamples=0,
+            batch_size=16,
+            **told,
+        )
+        found[name] = {
+            "metrics": dict(report.metrics),
+            "chance": dict(report.chance),
+            "counts": dict(report.counts),
+            "notes": list(report.notes),
+        }
     return found
+
+
+def _file(what: Measured) -> str:
+    return what.task.strip("<>").lower() + ".jsonl"
+
+
+def _line(row: dict[str, Any]) -> str:
+    return json.dumps(row, ensure_ascii=False) + "\n"
 
 
 def _row(image: str, sample: Sample) -> dict[str, Any]:

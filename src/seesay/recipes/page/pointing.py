@@ -48,8 +48,9 @@ class Sights(NamedTuple):
         spots = torch.from_numpy(batch.spots)
         each = len(spots) // len(kept)
         cells, owners = (x.repeat_interleave(each, 0)[:, None] for x in (kept, owner))
-        seen = (spots[..., :1] == cells) | ((spots[..., 2:] == owners) & (owners > 0))
-        seen = F.pad(seen, (0, length - kept.shape[1]))
+        seen = (spots[..., :1] == cells) | ((spots[..., 2:3] == owners) & (owners > 0))
+        copied = spots[..., 3:] == torch.arange(length - kept.shape[1])
+        seen = torch.cat([seen, copied], -1)
         return cls(seen, spots[..., 1], things[..., 1:5], owner > 0)
 
 

@@ -67,7 +67,7 @@ class Batch(NamedTuple):
 
     pixels: uint8 [B, h, w, 3]; letters: uint8 [B, rows, columns, 8]; things: float32
     [B, rows, columns, 6]; asked: int64 [B * n, S]; written: int64 [B * n, L], both padded;
-    spots: int64 [B * n, L, 3], where each token of `written` is seen.
+    spots: int64 [B * n, L, 4], where each token of `written` is seen.
     """
 
     pixels: NDArray[np.uint8]
@@ -124,12 +124,13 @@ class Maker:
         """Return the ids of a prompt and of its answer, and where each token of that is seen."""
         tokens = self.tokenizer
         asked, answer = tokens.ids([expand(sample.prefix), sample.answers[0]])
-        seen = trace.follow(sample, tokens.pieces(answer))
+        seen = trace.follow(sample, tokens.pieces(asked), tokens.pieces(answer))
         start, end = tokens.start_id, tokens.end_id
         return (
             [start, *asked, end],
             [end, start, *answer, end],
-            [UNSEEN, UNSEEN, *seen, UNSEEN],
+            # the prompt begins with `<s>`
+            [UNSEEN, UNSEEN, *(s._replace(asked=s.asked + (s.asked >= 0)) for s in seen), UNSEEN],
         )
 
     def _chosen(self, samples: Sequence[Sample], draw: random.Random) -> list[Sample]:
@@ -198,8 +199,8 @@ def exposed(pixels: NDArray[np.uint8], draw: random.Random) -> NDArray[np.uint8]
 
 
 def _parts(spots: Sequence[Sequence[Spot]]) -> list[list[list[int]]]:
-    """Return cells, slots and things of some rows."""
-    return [[[spot[k] for spot in row] for row in spots] for k in range(3)]
+    """Return cells, slots, things and pieces of the prompt of some rows."""
+    return [[[spot[k] for spot in row] for row in spots] for k in range(len(UNSEEN))]
 
 
 def padded(rows: Sequence[Sequence[int]], pad: int, more: int = 0) -> NDArray[np.int64]:

@@ -18,6 +18,7 @@ from seesay.regions.locations import spell
 
 SIZE, GRID = 256, 16
 NOWHERE = -1
+GROUNDING = "<CAPTION_TO_PHRASE_GROUNDING>"
 
 
 class Spot(NamedTuple):
@@ -27,11 +28,13 @@ class Spot(NamedTuple):
         cell: The image token; the mean of the picture is token 0.
         slot: For a letter, which of the places in the square of that token.
         thing: For what is said of a thing, its number in the scene, from 1; any token will do.
+        asked: For what is copied from the prompt, which of its pieces.
     """
 
     cell: int = NOWHERE
     slot: int = NOWHERE
     thing: int = NOWHERE
+    asked: int = NOWHERE
 
 
 UNSEEN = Spot()
@@ -40,8 +43,8 @@ UNSEEN = Spot()
 class Trace(Protocol):
     """A picture whose contents are known."""
 
-    def follow(self, sample: Sample, pieces: Sequence[str]) -> list[Spot]:
-        """Return where each piece of a sample's first answer is seen."""
+    def follow(self, sample: Sample, asked: Sequence[str], pieces: Sequence[str]) -> list[Spot]:
+        """Return where each piece of a sample's first answer is seen; `asked` are the prompt's."""
 
 
 class PageTrace:
@@ -52,7 +55,7 @@ class PageTrace:
         self.text = made.text
         self.spots = [UNSEEN if c.isspace() else next(spots) for c in made.text]
 
-    def follow(self, sample: Sample, pieces: Sequence[str]) -> list[Spot]:
+    def follow(self, sample: Sample, asked: Sequence[str], pieces: Sequence[str]) -> list[Spot]:
         """Return where each piece is seen: letters where they stand, places at their corners."""
         found = [UNSEEN] * len(pieces)
         at = self._found("".join(p for p in pieces if not p.startswith("<loc_")))
@@ -92,19 +95,36 @@ class SceneTrace:
         boxes = [spell(Box(*thing.box), made.image.size) for thing in made.things]
         self.numbers = {box: number for number, box in enumerate(boxes, 1)}
 
-    def follow(self, sample: Sample, pieces: Sequence[str]) -> list[Spot]:
-        """Return which thing each piece is of: a name, and the four places behind it."""
-        asked = [n for box, n in self.numbers.items() if sample.prefix.endswith(box)]
-        if asked:
-            return [Spot(thing=asked[0])] * len(pieces)
+    def follow(self, sample: Sample, asked: Sequence[str], pieces: Sequence[str]) -> list[Spot]:
+        """Return which thing each piece is of: a name, and the four places behind it.
+
+        Phrases that are to be found are copied, so they are seen in the prompt.
+        """
+        meant = [n for box, n in self.numbers.items() if sample.prefix.endswith(box)]
+        if meant:
+            return [Spot(thing=meant[0])] * len(pieces)
         found: list[Spot] = []
-        begun = 0
+        begun = after = 0
         for end in range(1, len(pieces) + 1):
             number = self.numbers.get("".join(pieces[max(begun, end - 4) : end]))
-            if number is not None:
-                found += [Spot(thing=number)] * (end - begun)
-                begun = end
+            if number is None:
+                continue
+            phrase = pieces[begun : end - 4]
+            copied = _where(phrase, asked, after) if sample.prefix.startswith(GROUNDING) else None
+            if copied is None:
+                found += [Spot(thing=number)] * len(phrase)
+            else:
+                after = copied + len(phrase)
+                found += [Spot(asked=i) for i in range(copied, after)]
+            found += [Spot(thing=number)] * 4
+            begun = end
         return found + [UNSEEN] * (len(pieces) - begun)
+
+
+def _where(part: Sequence[str], whole: Sequence[str], start: int) -> int | None:
+    """Return where a part of a sequence begins, from `start` on; None for nowhere."""
+    found = (i for i in range(start, len(whole)) if whole[i : i + len(part)] == part)
+    return next(found, None)
 
 
 def spot(x: float, y: float) -> Spot:
