@@ -269,7 +269,7 @@ def load(
         merge: Add the adapter to the weights; False keeps peft's layers beside them.
 
     Raises:
-        UsageError: Nothing is called this.
+        UsageError: Nothing is called this, or it cannot look at images of that size.
         CheckpointError: The files are damaged, foreign, or do not fit their configuration.
         ModelMismatch: The adapter was trained on another model.
     """

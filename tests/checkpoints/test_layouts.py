@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -188,6 +189,19 @@ def test_saving_replaces_our_own_and_nothing_else(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="holds something else"):
         model.save(tmp_path / "photos")
     assert os.listdir(tmp_path / "photos") == ["cat.jpg"]
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o027, 0o077])
+def test_files_may_be_read_by_whom_the_umask_lets(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        scrambled("clip-tiny").save(tmp_path / "a")
+        convert(tmp_path / "a", tmp_path / "b", "open_clip")
+    finally:
+        os.umask(before)
+    for path in tmp_path.rglob("*"):
+        usual = 0o777 if path.is_dir() else 0o666
+        assert stat.S_IMODE(path.stat().st_mode) == usual & ~umask, path
 
 
 def test_a_write_that_fails_leaves_what_was_there(

@@ -162,8 +162,36 @@ def test_many_boxes_are_described_at_once(say: Say, script: Script, photos: Path
     assert [result["caption"] for result in json.loads(out)["results"]] == ["a cat", "a dog"] * 2
 
 
+def test_what_was_cut_off_is_named_beside_the_answers(
+    say: Say, script: Script, photos: Path
+) -> None:
+    script.lines = lambda asked: "a cat<loc_1><loc_2>" if "Locate" in asked else "words"
+    code, out, err = say("ground", photos, "a cat")
+    assert code == 0
+    cut = f"cut off before the end: {photos / '0.png'}  a cat, {photos / '1.png'}  a cat; --max-new"
+    assert cut in err
+    assert "cut off" not in out
+    assert "cut off" not in say("ground", photos, "a cat", "--quiet")[2]
+    assert "cut off" not in say("ground", photos / "0.png", "a cat", "--json")[2]
+    for command in ("read", "caption"):
+        assert "cut off" not in say(command, photos / "0.png")[2]
+
+
+@pytest.mark.parametrize("command", ["caption", "read", "ask"])
+def test_a_text_that_a_length_ended_is_cut_off(say: Say, photos: Path, command: str) -> None:
+    asked = ["what?"] if command == "ask" else []
+    _, out, err = say(command, photos / "0.png", *asked, "--max-new-tokens", 2)
+    assert out
+    assert "cut off before the end" in err
+
+
+def test_a_list_may_be_given_in_pieces(say: Say, script: Script, photos: Path) -> None:
+    say("detect", photos / "0.png", "--phrases", "a cat,dog", "--phrases", "bird")
+    assert script.asked[0][0] == "Locate a cat<and>dog<and>bird in the image."
+
+
 def test_large_pages_are_read_in_tiles(say: Say, script: Script, photos: Path) -> None:
-    code, out, _ = say("read", photos / "1.png", "--tiles", "1x2", "--json")
+    code, out, _ = say("read", photos / "1.png", "--tiles", "2x1", "--json")
     assert code == 0
     [result] = json.loads(out)["results"]
     assert len(script.asked[0]) == 2
@@ -188,11 +216,12 @@ def test_a_place_that_nothing_can_be_written_to_is_told_before_any_work(
         (["describe", "a.png"], "--boxes is missing"),
         (["describe", "a.png", "--boxes", "1,2,3"], "'1,2,3' is not x1,y1,x2,y2"),
         (["describe", "a.png", "--boxes", "1,2,3,x"], "x1,y1,x2,y2"),
-        (["read", "a.png", "--tiles", "2"], "'2' is not columnsxrows"),
-        (["read", "a.png", "--tiles", "9x1"], "tiles=(9, 1) is not (columns, rows), 1 to 8"),
+        (["read", "a.png", "--tiles", "2"], "'2' is not rowsxcolumns"),
+        (["read", "a.png", "--tiles", "9x1"], "tiles=(9, 1) is not (rows, columns), 1 to 8"),
         (["read", "a.png", "--image-size", "big"], "HEIGHTxWIDTH"),
         (["read", "a.png", "--boxes", "1,2,3,4", "--regions"], "boxes are read as they are"),
         (["segment", "a.png"], "a phrase or boxes"),
+        (["detect", "a.png", "--phrases", " , "], "--phrases lists nothing"),
         (["detect", "a.png", "--what", "cats"], "'cats' is not one of"),
         (["detect", "a.png", "--save-annotated", "x.docx"], "no picture format"),
         (["ground", "a.png", "a", "b", "--save-annotated", "x.png"], "and 2 are drawn"),
@@ -208,6 +237,14 @@ def test_what_cannot_be_is_said_in_a_line(
     assert (code, out) == (2, "")
     assert said in err
     assert "Traceback" not in err
+
+
+def test_a_size_that_the_model_cannot_look_at_is_a_wrong_argument(
+    model: Model, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = run(["read", str(photos / "0.png"), "--image-size", "5000", "--model", model.name])
+    assert code == 2
+    assert "5000 x 5000 pixels are" in capsys.readouterr().err
 
 
 def test_without_a_model_the_one_for_pages_is_asked_and_mini_does_the_rest(

@@ -112,10 +112,10 @@ def test_coco_oddities_are_named(tmp_path: Path) -> None:
     assert [r.image_id for r in dataset] == ["9", "5", "10"]
     assert [(f.kind, f.where) for f in dataset.findings] == [
         ("bad-row", "c.json:images[3]"),
+        ("bad-row", "c.json:image 5"),
         ("bad-row", "c.json:annotations[5]"),
         ("bad-row", "c.json:annotation 4"),
         ("blank-caption", "c.json:image 9"),
-        ("bad-row", "c.json:image 5"),
         ("bad-row", "c.json:image 7"),
         ("bad-row", "c.json:image 8"),
         ("empty-caption", "c.json:image 10"),

@@ -190,6 +190,13 @@ def test_phrases_of_a_caption_are_spelt_as_listed(tmp_path: Path) -> None:
         ("car<loc_0><loc_1000><loc_9><loc_9>", "<loc_1000>: <loc_0> to <loc_999>"),
         ("<loc0123><loc0456><loc0789><loc1023> car", "PaliGemma's"),
         ("car<loc_-1><loc_2>", "<loc_-1>"),
+        ("car<LOC_1><loc_2>", "<LOC_1>"),
+        ("car<lco_1><loc_2>", "<lco_1>"),
+        ("car< loc_1><loc_2>", "< loc_1>"),
+        ("car<location_1>", "<location_1>"),
+        ("car<loc_007>", "<loc_007>"),
+        ("car<loc_1<loc_2>", "<loc_1:"),
+        ("carloc_1><loc_2>", "loc_1>"),
     ],
 )
 def test_places_that_are_no_tokens_are_found_before_training(
@@ -200,6 +207,58 @@ def test_places_that_are_no_tokens_are_found_before_training(
     assert (finding.kind, finding.row) == ("bad-location", 0)
     assert said in finding.what
     assert command(["data", "check", path, "--quiet"]) == 4
+
+
+@pytest.mark.parametrize("suffix", ["yes</s>", "<s>yes", ["no", "yes<pad>"]])
+def test_what_the_model_sets_itself_is_found_in_answers(tmp_path: Path, suffix: Any) -> None:
+    path = lines(
+        tmp_path / "rows.jsonl",
+        {"prefix": "<OD>", "suffix": "car<loc_1><loc_2><loc_3><loc_999>"},
+        {"prefix": "is a < b > c, local x < loc 5?", "suffix": suffix},
+    )
+    found = check(open_prompts(path))
+    assert found.counts == {"special-token": 1}
+    assert [finding.row for finding in found.stopping] == [1]
+    assert command(["data", "check", path, "--quiet"]) == 4
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"suffix": {}}, "suffix has an object, and no text"),
+        ({"suffix": {"text": "a"}}, "suffix has an object"),
+        ({"suffix": [None]}, "suffix has null in its list"),
+        ({"suffix": ["a", ["b"]]}, "suffix has a list in its list"),
+        ({"prefix": ["<OD>"]}, "prefix is a list, not a text"),
+        ({"prefix": {"text": "<OD>"}}, "prefix is an object, not a text"),
+    ],
+)
+def test_what_is_no_text_is_a_bad_row(tmp_path: Path, row: dict[str, Any], said: str) -> None:
+    good = {"prefix": "<OD>", "suffix": "a"}
+    path = lines(tmp_path / "rows.jsonl", good, good | row, good | {"suffix": []})
+    questions = open_prompts(path)
+    assert [question.answers for question in questions] == [("a",), ("",)]
+    (finding,) = check(questions).stopping
+    assert (finding.kind, finding.where, finding.what) == ("bad-row", "rows.jsonl:2", finding.what)
+    assert said in finding.what
+
+
+def test_things_in_pictures_that_are_not_listed_are_told(tmp_path: Path) -> None:
+    pictures(tmp_path, "a.jpg", size=SIZE)
+    box = {"category_id": 1, "bbox": [0, 0, 20, 10]}
+    content = {
+        "images": [{"id": 1, "file_name": "a.jpg"}, {"id": 1, "file_name": "a.jpg"}],
+        "annotations": [{"id": 5, "image_id": 1, **box}, {"id": 6, "image_id": 9, **box}],
+        "categories": [{"id": 1, "name": "cat"}],
+    }
+    questions = open_prompts(write(tmp_path / "instances.json", json.dumps(content)))
+    assert [question.answers for question in questions] == [
+        ("cat<loc_0><loc_0><loc_100><loc_100>",)
+    ]
+    assert [(f.where, f.what) for f in check(questions).stopping] == [
+        ("instances.json:image 1", "is listed twice"),
+        ("instances.json:annotation 6", "is about image 9, which is not listed"),
+    ]
 
 
 def test_what_is_no_data_is_refused(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 import seesay
 from evaluate.saying import prompted, saying
-from seesay.errors import InputError, UsageError
+from seesay.errors import InputError, SeesayError, UsageError
 from seesay.evaluate import instructed
 from seesay.evaluate.kinds import kind_of, token_of
 from seesay.evaluate.predictions import Predictions
@@ -64,6 +64,36 @@ def test_each_kind_of_prompt_has_figures_of_its_own(
     assert report.settings["detections_by"] == "order, all taken as sure"
     assert ("dog", 1, 0.0, 0.0) in report.tables[0].rows
     report.save(tmp_path / "report")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "error", "said"),
+    [
+        ("<OD>cars", UsageError, "<OD> stands alone, but 'cars' follows it"),
+        ("<CAPTION_TO_PHRASE_GROUNDING>", UsageError, "needs something behind it"),
+        ("<DocVQA>" + "who? " * 2000, InputError, "tokens, and"),
+    ],
+)
+def test_a_prompt_that_cannot_be_read_is_named_with_its_row(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    prompt: str,
+    error: type[SeesayError],
+    said: str,
+) -> None:
+    asked: list[str] = []
+
+    def say(_: str, prompt: str) -> str:
+        asked.append(prompt)
+        return "no"
+
+    model = saying(monkeypatch, say)
+    rows = [row("a.png", "<DocVQA>who?", "I"), row("b.png", prompt, "no"), row("c.png", "x", "y")]
+    with pytest.raises(error, match=r"rows\.jsonl:2: ") as caught:
+        instructed(model, prompted(tmp_path, rows), resamples=3)
+    assert said in caught.value.what
+    assert f"(the prompt {prompt[:60]!r})" in caught.value.what
+    assert not asked  # it is known before any answer is written
 
 
 def documents(folder: Path, pictures: int = 12) -> Any:

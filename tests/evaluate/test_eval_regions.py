@@ -10,7 +10,7 @@ import pytest
 from seesay.evaluate.regions.grounding import grounded
 from seesay.evaluate.regions.lines import f1, lines
 from seesay.evaluate.regions.masks import mask_overlap
-from seesay.evaluate.regions.overlap import outline_iou
+from seesay.evaluate.regions.overlap import outline_iou, touching
 from seesay.regions import Box, Point, Region, Regions
 
 LEFT, RIGHT = Box(0, 0, 10, 10), Box(20, 0, 30, 10)
@@ -92,6 +92,34 @@ def test_lines_are_found_one_to_one_and_read_with_the_right_text() -> None:
     close = [Region("Totel", box=LEFT), Region("Total", box=Box(0, 0, 10, 8))]
     assert lines(close, wanted[:1]) == (1, 1, 2, 1)
     assert lines([], []) == (0, 0, 0, 0)
+
+
+def test_only_lines_that_may_overlap_are_clipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    draw = np.random.default_rng(0)
+
+    def line(i: int) -> Region:
+        x, y = 400.0 * (i % 2), 20.0 * (i // 2)
+        corners = np.array([(x, y), (x + 350, y + 6), (x + 350, y + 22), (x, y + 16)])
+        quad = tuple(Point(*point) for point in corners + draw.normal(0, 4, (4, 2)))
+        return Region(str(i % 7), quad=quad)  # type: ignore[arg-type]
+
+    found, wanted = ([line(i) for i in range(300)] for _ in range(2))
+    near = {(i, j) for i, a in enumerate(found) for j, b in enumerate(wanted) if outline_iou(a, b)}
+    assert near <= set(touching(found, wanted))
+    assert len(touching(found, wanted)) < 10 * 300
+    assert touching(found, []) == []
+    clipped: list[float] = []
+
+    def counted(one: Region, other: Region) -> float:
+        clipped.append(outline_iou(one, other))
+        return clipped[-1]
+
+    monkeypatch.setattr("seesay.evaluate.regions.lines.outline_iou", counted)
+    quick = lines(found, wanted)
+    assert 300 <= len(clipped) < 10 * 300
+    everything = [(i, j) for i in range(300) for j in range(300)]
+    monkeypatch.setattr("seesay.evaluate.regions.lines.touching", lambda *_: everything)
+    assert quick == lines(found, wanted)
     assert f1(0, 0, 0) == 1
 
 

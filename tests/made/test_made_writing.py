@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,30 @@ def test_things_open_as_coco(made: Path) -> None:
 def test_it_is_told_how_a_collection_was_made(made: Path) -> None:
     told = json.loads((made / "pages" / "made.json").read_text("utf-8"))
     assert (told["kind"], told["seed"], told["count"], told["size"]) == ("pages", 3, 12, 384)
+    assert (told["level"], told["scale"]) == (3, 1.0)
     assert {"seesay", "pillow", "freetype"} == set(told["versions"])
+
+
+def test_type_may_stay_small_on_large_pages(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def height(*scale: str) -> float:
+        folder = tmp_path / ("-".join(scale) or "grown")
+        command = ["data", "make", "pages", "--out", str(folder), "--count", "1", "--seed", "6"]
+        assert run([*command, "--size", "768", *scale]) == 0
+        told = json.loads((folder / "made.json").read_text("utf-8"))
+        assert told["scale"] == (float(scale[1]) if scale else 2)
+        [line] = (folder / "train_words.jsonl").read_text("utf-8").splitlines()
+        boxes = [character[1:] for character in json.loads(line)["characters"]]
+        return sum(y2 - y1 for _, y1, _, y2 in boxes) / len(boxes)
+
+    grown, same = height(), height("--scale", "1")
+    assert grown > 1.5 * same
+    command = ["data", "make", "pages", "--out", str(tmp_path / "x"), "--count", "1"]
+    for scale, said in (("40", "scale=40: nothing fits 384 pixels"), ("0.1", "scale=0.1")):
+        assert run([*command, "--scale", scale]) == 2
+        assert said in capsys.readouterr().err
+        shutil.rmtree(tmp_path / "x", ignore_errors=True)
 
 
 def test_a_folder_with_something_in_it_is_refused(made: Path, tmp_path: Path) -> None:

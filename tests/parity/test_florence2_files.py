@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 import seesay
 from parity.florence2_models import FEATURES, LOGITS, V, build, close, redrawn, saved
 from seesay.checkpoints.convert import convert
 from seesay.checkpoints.files import Source, read_json, read_tensors, write_json
 from seesay.checkpoints.load import read
-from seesay.errors import CheckpointError
+from seesay.errors import CheckpointError, UsageError
 from seesay.families.florence2.hf import hf_config
 from seesay.processing.image import open_picture
 
@@ -89,6 +91,39 @@ def test_texts_of_ids_are_those_of_transformers(folder: Path) -> None:
         assert "".join(processor.pieces(row)) == processor.decode([row])[0]
 
 
+def test_tokens_added_behind_the_one_of_images_are_kept(folder: Path, tmp_path: Path) -> None:
+    changed = Path(shutil.copytree(folder, tmp_path / "hf"))
+    tokens = read_json(changed / "tokenizer.json")
+    like = tokens["added_tokens"][-1]
+    assert like == like | {"id": 51289, "content": "<image>"}
+    tokens["added_tokens"].append(like | {"id": 51291, "content": "<sum>"})
+    write_json(changed / "tokenizer.json", tokens)
+    tensors = read_tensors(changed / "model.safetensors")
+    name = "model.language_model.shared.weight"
+    table = tensors[name].clone()
+    table[51291] = torch.arange(table.shape[1]) / 100
+    save_file(tensors | {name: table}, changed / "model.safetensors", {"format": "pt"})
+
+    convert(changed, tmp_path / "native", "native")
+    convert(tmp_path / "native", tmp_path / "again", "hf")
+    for place in ("hf", "native", "again"):
+        found = read(tmp_path / place)
+        processor: Any = found.processor
+        assert found.config.text.vocab_size == 51292
+        assert processor.prompt_ids("<sum>5") == [0, 51291, 245, 2]
+        assert processor.decode([[2, 0, 51291, 2]]) == ["<sum>"]
+        rows = found.module.get_parameter("text.token_embedding.weight")
+        assert torch.equal(rows[51291], table[51291])
+    again = transformers.AutoTokenizer.from_pretrained(tmp_path / "again")
+    assert again.convert_tokens_to_ids(["<image>", "<sum>"]) == [51289, 51291]
+    assert read_json(tmp_path / "again" / "config.json")["image_token_id"] == 51289
+
+    tokens["added_tokens"][-1]["id"] = len(table)
+    write_json(changed / "tokenizer.json", tokens)
+    with pytest.raises(CheckpointError, match=r"has .*<sum>, .* ends at 51328 rows"):
+        read(changed)
+
+
 def test_the_hub_layout_and_back(folder: Path, tmp_path: Path) -> None:
     there = convert(folder, tmp_path / "hub", "hub")
     again = convert(there, tmp_path / "hf", "hf")
@@ -154,11 +189,11 @@ def test_images_of_any_size_there_are_positions_for(folder: Path) -> None:
         wanted = theirs.model.get_image_features(pixels).pooler_output
         assert close(module.encode_image(pixels), wanted) < FEATURES  # type: ignore[operator]
     assert wanted.shape[1] == 1 + 11 * 3 == processor.image_tokens  # type: ignore[attr-defined]
-    with pytest.raises(CheckpointError, match=r"64 x 1632 pixels .* 50 at most on a side"):
+    with pytest.raises(UsageError, match=r"64 x 1632 pixels .* 50 at most on a side"):
         read(folder, image_size=(1632, 64))
     # the positions of the text network are for the image and the prompt
     assert read(folder, image_size=(992, 992)).processor.image_tokens == 962  # type: ignore[attr-defined]
-    with pytest.raises(CheckpointError, match="no prompt fits beside them into 1024 positions"):
+    with pytest.raises(UsageError, match="no prompt fits beside them into 1024 positions"):
         read(folder, image_size=(1600, 1600))
 
 

@@ -207,7 +207,7 @@ def test_a_model_that_only_starts_is_told(
     model: Any = seesay.create("florence2-tiny")
     model.save(tmp_path / "native")
     sound = health(seesay.load(tmp_path / "native", dtype="float32"))
-    assert sound["tables are one"]
+    assert sound["tables_are_one"]
     assert sound["writes"]
     folder = convert(tmp_path / "native", tmp_path / "hub", "hub")
     tensors = read_tensors(folder / "model.safetensors")
@@ -218,6 +218,8 @@ def test_a_model_that_only_starts_is_told(
     save_file(tensors | {"language_model.lm_head.weight": table}, folder / "model.safetensors")
     assert run(["info", str(folder), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)["health"]
-    assert not told["tables are one"]
+    assert not told["tables_are_one"]
     assert not told["writes"]
-    assert told["length of their rows"].keys() == {"read", "written", "predicted"}
+    assert told["row_lengths"].keys() == {"read", "written", "predicted"}
+    assert run(["info", str(folder)]) == 0
+    assert "  tables are one: False\n  row lengths:\n" in capsys.readouterr().out

@@ -308,6 +308,8 @@ def test_an_outline_is_called_what_was_asked_for(
     [
         (lambda m: m.detect(picture(), "cat", what="proposals"), "one of the two"),
         (lambda m: m.detect(picture(), what="cats"), r"cannot detect \(cats\)"),
+        (lambda m: m.detect(picture(), []), "no phrases to look for"),
+        (lambda m: m.detect(picture(), ""), "needs something"),
         (lambda m: m.detect(picture(), tiles=(0, 2)), "tiles="),
         (lambda m: m.detect(picture(), tiles=3), "tiles=3"),
         (lambda m: m.detect(picture(), num_beems=3), "num_beams"),

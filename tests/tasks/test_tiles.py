@@ -17,6 +17,7 @@ from contract.probes import build
 from seesay.errors import InputError, UsageError
 from seesay.processing.image import open_picture
 from seesay.regions import Box, Region
+from seesay.regions.locations import points_of
 from seesay.tasks.answer import AnswerInput, AnswerOutput
 from seesay.tasks.caption import WrittenText
 from seesay.tasks.detect import DetectInput
@@ -80,8 +81,8 @@ def reader(texts: list[str], *, boxes: bool = False) -> Any:
 
 
 @given(st.integers(1, 5000), st.integers(1, 5000), st.integers(1, MOST), st.integers(1, MOST))
-def test_tiles_cover_a_picture_and_stay_inside(w: int, h: int, columns: int, rows: int) -> None:
-    tiles = cut((w, h), Grid(columns, rows))
+def test_tiles_cover_a_picture_and_stay_inside(w: int, h: int, rows: int, columns: int) -> None:
+    tiles = cut((w, h), Grid(rows, columns))
     assert len(tiles) == columns * rows
     assert all(0 <= x1 < x2 <= w and 0 <= y1 < y2 <= h for x1, y1, x2, y2 in tiles)
     across = sorted({(x1, x2) for x1, _, x2, _ in tiles})
@@ -91,9 +92,16 @@ def test_tiles_cover_a_picture_and_stay_inside(w: int, h: int, columns: int, row
 
 
 def test_neighbours_share_a_fifth() -> None:
-    (a, _, b, _), (c, _, d, _) = cut((900, 100), Grid(2, 1))
+    (a, _, b, _), (c, _, d, _) = cut((900, 100), Grid(1, 2))
     assert (a, b, c, d) == (0, 500, 400, 900)
     assert (b - c) / (b - a) == OVERLAP
+
+
+def test_a_grid_says_rows_before_columns() -> None:
+    tops = [(left, top) for left, top, _, _ in cut((100, 700), Grid(rows=3, columns=1))]
+    assert [left for left, _ in tops] == [0, 0, 0]
+    assert tops == sorted(set(tops), key=lambda place: place[1])
+    assert as_grid((3, 1)) == Grid(rows=3, columns=1)
 
 
 def test_tiles_of_a_turned_picture_are_not_turned_again() -> None:
@@ -103,7 +111,7 @@ def test_tiles_of_a_turned_picture_are_not_turned_again() -> None:
     Image.new("RGB", (300, 100), "red").save(stream, "JPEG", exif=exif)
     picture = open_picture(stream.getvalue())
     assert picture.size == (100, 300)
-    for (x1, y1, x2, y2), tile in parts(picture, Grid(1, 3)):
+    for (x1, y1, x2, y2), tile in parts(picture, Grid(3, 1)):
         assert open_picture(tile).size == (x2 - x1, y2 - y1)
 
 
@@ -179,7 +187,7 @@ def test_things_of_other_names_or_of_one_view_are_not_merged() -> None:
             yield Found(text="", regions=regions, size=size, score=1, image=request.image)
 
     blank = Image.new("RGB", (100, 100))
-    found = piecewise(DetectInput(image=blank, tiles=Grid(2, 1)), look)
+    found = piecewise(DetectInput(image=blank, tiles=Grid(1, 2)), look)
     assert not isinstance(found, InputError)
     # the surest comes first, and the others of its view lie where it does
     assert sorted(region.label for region in found.regions) == ["Cat", "dog"]
@@ -197,13 +205,32 @@ def test_parts_of_things_keep_their_numbers_apart() -> None:
             )  # fmt: skip
 
     blank = Image.new("RGB", (100, 100))
-    found = piecewise(DetectInput(image=blank, tiles=Grid(2, 1)), look)
+    found = piecewise(DetectInput(image=blank, tiles=Grid(1, 2)), look)
     assert not isinstance(found, InputError)
     assert len(found.things()) == 3
     assert found.truncated
     moved = found.regions[2].polygon
     assert moved is not None
     assert moved[0] == (25 + 44, 5)
+
+
+def test_places_in_tiles_are_as_short_as_places_in_the_whole() -> None:
+    size = (1234, 777)
+
+    def look(requests: list[Any]) -> Iterator[Found]:
+        for request in requests:
+            width, height = open_picture(request.image).size
+            corners = points_of([123, 77, 881, 77, 881, 311, 123, 311], (width, height))
+            quad = Region("line", quad=corners)  # type: ignore[arg-type]
+            yield Found(text="", regions=[quad], size=(width, height), score=1, image=request.image)
+
+    request = ReadInput(image=Image.new("RGB", size), regions=True, tiles=Grid(3, 2))
+    found = piecewise(request, look)
+    assert not isinstance(found, InputError)
+    for region in found.regions:
+        assert region.quad is not None
+        numbers = [*region.box, *(value for point in region.quad for value in point)]
+        assert numbers == [round(number, 4) for number in numbers]
 
 
 # -- asking --------------------------------------------------------------------------------------
@@ -234,17 +261,17 @@ def test_a_model_reads_detects_and_answers_in_tiles(monkeypatch: pytest.MonkeyPa
     model = build("florence2-tiny")
     image = page(*LINES)
     short: dict[str, Any] = {"max_new_tokens": 6}
-    [asked] = model.answer(image, "who?", tiles=(2, 1), **short)
-    views = [image, *(tile for _, tile in parts(open_picture(image), Grid(2, 1)))]
+    [asked] = model.answer(image, "who?", tiles=(1, 2), **short)
+    views = [image, *(tile for _, tile in parts(open_picture(image), Grid(1, 2)))]
     assert asked.answer in {one.answer for one in model.answer(views, "who?", **short)}
     quad = "<loc_0><loc_0><loc_999><loc_0><loc_999><loc_99><loc_0><loc_99>"
     script = scripted(monkeypatch, model, lambda _: f"again and again{quad}")
-    [read] = model.read(image, tiles=(1, 2), batch_size=3)
+    [read] = model.read(image, tiles=(2, 1), batch_size=3)
     assert [len(batch) for batch in script.asked] == [2]
     assert [region.label for region in read.regions] == ["again and again"] * 2
     assert read.regions[1].box.y1 > 170
     script.lines = lambda _: "words"
-    assert model.prompt(image, "read it", tiles=(2, 1))[0].text == "words\nwords"
+    assert model.prompt(image, "read it", tiles=(1, 2))[0].text == "words\nwords"
     script.lines = lambda _: "a thing<loc_9><loc_9><loc_99><loc_99>"
     [found] = model.detect(image, tiles=(2, 2))
     assert {region.label for region in found.regions} == {"a thing"}

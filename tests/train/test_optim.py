@@ -140,6 +140,7 @@ def test_settings_are_set_together_whatever_their_order() -> None:
     with pytest.raises(UsageError, match="cannot both decide"):
         override(begun, ["steps=2"])
     assert override(begun, ["wandb=null", "metric=none"]).wandb is None
+    assert override(begun, ["metric=-cer"]).metric == "-cer"
     with pytest.raises(UsageError, match="as a whole"):
         override(begun, ['data={"batch_size":4}', "data.path=x"])
 
@@ -168,6 +169,9 @@ def test_values_of_another_kind_are_refused_wherever_they_come_from(wrong: dict[
         ("lr=1", "Did you mean optim.lr"),
         ("objective.name=clip", "is not one of info_nce, sigmoid"),
         ("steps=-1", "not above 0"),
+        ("metric=cer", "of cer less is better: write metric=-cer"),
+        ("metric=val_loss", "write metric=-val_loss"),
+        ("metric=text_to_image_mean_rank", "less is better"),
         ("tune.lora.rank.x=1", "no parts"),
         ("steps", "sets nothing"),
         ("data.on_missing=ignore", "error"),

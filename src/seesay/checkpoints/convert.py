@@ -13,7 +13,7 @@ import torch
 
 from seesay import registry
 from seesay.checkpoints import native
-from seesay.checkpoints.files import SUFFIXES, flush
+from seesay.checkpoints.files import SUFFIXES, flush, write_safetensors
 from seesay.checkpoints.load import Loaded, read
 from seesay.config import to_dict
 from seesay.errors import CheckpointError, StorageError, UsageError, nearest
@@ -105,7 +105,7 @@ def _writing(loaded: Loaded, layout: str, file: str | None) -> native.Fill:
         path = folder / (file or name)
         theirs = layouts[layout].keymap(config).inverse(loaded.module.state_dict())
         if path.suffix == ".safetensors":
-            native.write_safetensors(path, theirs)
+            write_safetensors(path, theirs)
         else:
             state = {key: value.clone() for key, value in theirs.items()}
             wrapped = layouts[layout].wrapped

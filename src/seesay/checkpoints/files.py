@@ -22,6 +22,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from seesay.checkpoints.archive import is_torchscript, read_torchscript
@@ -248,6 +249,17 @@ def sha256(path: Path) -> str:
     """Return the hex digest of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_safetensors(
+    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write tensors, and what is said of them, in the form that transformers reads too."""
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    path.touch()
+    mode = path.stat().st_mode  # what others may do with a new file; safetensors' is ours alone
+    save_file(plain, path, metadata={"format": "pt", **(metadata or {})})
+    path.chmod(mode)
 
 
 def tensor_digest(tensors: Mapping[str, Tensor]) -> str:

@@ -88,7 +88,7 @@ def read(
         merge: Add the adapter's updates to the weights; else they are kept apart.
 
     Raises:
-        UsageError: Nothing is called this.
+        UsageError: Nothing is called this, or it cannot look at images of that size.
         CheckpointError: The files are damaged, foreign, or do not fit their configuration.
         ModelMismatch: The adapter was trained on another model.
         StorageError: The hub cannot be reached.
@@ -197,7 +197,8 @@ def _read(
             module, expected = build_empty(found.family, found.config, source.path, len(tensors))
             _check_own(tensors, expected, path)
             settings = _wanted(found.family, found.settings, compat, size)
-            loaded = _assemble(source, found.family, found.config, settings, module, tensors)
+            sized = size is not None
+            loaded = _assemble(source, found.family, found.config, settings, sized, module, tensors)
         name = found.name if found.name in found.family.variants else None
         return dataclasses.replace(loaded, variant=name)
     family, published, narrowed = _recognise(source, layout)
@@ -206,7 +207,7 @@ def _read(
     module, expected = build_empty(family, config, source.path, len(theirs))
     tensors = published.keymap(config).forward(theirs, expected, str(source.path))
     settings = _wanted(family, settings, compat, size)
-    loaded = _assemble(source, family, config, settings, module, tensors)
+    loaded = _assemble(source, family, config, settings, size is not None, module, tensors)
     return dataclasses.replace(loaded, layout=published.name)
 
 
@@ -238,12 +239,15 @@ def _assemble(
     family: Family,
     config: Any,
     settings: dict[str, Any],
+    sized: bool,
     module: nn.Module,
     tensors: dict[str, Tensor],
 ) -> Loaded:
-    """Fill the module and make its processor."""
+    """Fill the module and make its processor; `sized`: for pixels of a size that was asked for."""
     module.load_state_dict(tensors, assign=True)
     try:
+        if sized:
+            _check_size(family, config, settings)
         processor = _processor(source, family, config, settings)
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{source.path}: bad processor settings ({error!r})") from None
@@ -259,6 +263,14 @@ def _assemble(
         revision=None,
         fingerprint=fingerprint(family.name, config, processor.settings(), tensors),
     )
+
+
+def _check_size(family: Family, config: Any, settings: dict[str, Any]) -> None:
+    """Refuse a size of the pixels that was asked for and that the model cannot look at."""
+    try:
+        family.make_processor(config, settings, None)  # no file that could be at fault is read
+    except CheckpointError as error:
+        raise UsageError(error.what, error.hint) from None
 
 
 def _processor(source: Source, family: Family, config: Any, settings: dict[str, Any]) -> Processor:

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import secrets
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -20,12 +20,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
-from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 
 from seesay import __version__, registry
 from seesay.checkpoints.empty import build_empty
-from seesay.checkpoints.files import flush, read_json, sha256, write_json
+from seesay.checkpoints.files import flush, read_json, sha256, write_json, write_safetensors
 from seesay.config import from_dict, to_dict
 from seesay.errors import CheckpointError, StorageError, UsageError
 
@@ -203,12 +202,6 @@ def check_size(path: Path, size: int) -> None:
         )
 
 
-def write_safetensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write tensors in the form that transformers reads too."""
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    save_file(plain, path, metadata={"format": "pt"})
-
-
 def write_folder(folder: Path, fill: Fill, *, may_replace: Callable[[Path], bool]) -> None:
     """Make a folder by filling a temporary one beside it and renaming that.
 
@@ -233,8 +226,8 @@ def write_folder(folder: Path, fill: Fill, *, may_replace: Callable[[Path], bool
     temporary: Path | None = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name[:80]}-", dir=folder.parent))
-        temporary.chmod(0o755)
+        temporary = folder.with_name(f".{folder.name[:80]}-{secrets.token_hex(4)}")
+        temporary.mkdir()
         fill(temporary)
         for path in (*temporary.iterdir(), temporary):
             flush(path)

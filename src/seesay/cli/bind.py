@@ -119,6 +119,7 @@ def command(task: Task) -> click.Command:
                     shown(v) for v in _given(asked, names).values() if isinstance(v, str)
                 ]
                 click.echo("  ".join([*given_texts, result.show()]))
+            _report_cut(rows, names, quiet)
         return _exit_code(results, quiet=quiet, strict=strict)
 
     help_text = "\n\n".join([task.summary, *about])
@@ -205,6 +206,19 @@ def _exit_code(results: Sequence[Any], *, quiet: bool, strict: bool) -> int:
     if len(failures) == len(results):
         return InputError.exit_code
     return ItemsFailed.exit_code if failures and strict else 0
+
+
+def _report_cut(rows: Sequence[tuple[Any, Any]], names: Sequence[str], quiet: bool) -> None:
+    """Name on stderr what a length cut off, which JSON tells in its place."""
+    cut = [
+        "  ".join(map(str, _given(asked, names).values()))
+        for asked, result in rows
+        if getattr(result, "truncated", False)
+    ]
+    if cut:
+        more = f" and {len(cut) - 3} more" if len(cut) > 3 else ""
+        hint = "--max-new-tokens lets more be written"
+        note(f"cut off before the end: {', '.join(cut[:3])}{more}; {hint}", quiet=quiet)
 
 
 def _given(request: Any, names: Sequence[str]) -> dict[str, Any]:

@@ -5,8 +5,8 @@
 | an image; a required text | positional; many where the field says `each` |
 | a text, a number | an option that is named after it |
 | true or false | a switch: --early or --no-early |
-| a tuple of texts | one option with commas, one that names a file with a text on each line |
-| boxes, a grid | an option x1,y1,x2,y2 that may come again, and one as 2x2: see `WRITTEN` |
+| a tuple of texts | an option with commas, that may come again; and one that names a file |
+| boxes, a grid | an option x1,y1,x2,y2 that may come again, and one as 3x2: see `WRITTEN` |
 | a mapping whose metadata names `options` | the options of that dataclass |
 """
 
@@ -29,7 +29,7 @@ from seesay.types import ImageInput
 NUMBERS = {int: "N", float: "X"}
 WRITTEN: dict[Any, tuple[str, str, type]] = {
     Box: ("X1,Y1,X2,Y2", ",", float),
-    Grid: ("COLUMNSxROWS", "x", int),
+    Grid: ("ROWSxCOLUMNS", "x", int),
 }
 """Records of numbers: how they are written, what stands between the numbers, and their type."""
 
@@ -128,7 +128,8 @@ def parameters(field: Field) -> list[click.Parameter]:
         return [click.Option([flag], help=field.help, **how)]
     if field.listed:
         reads = _split(int if int in kinds else str)
-        made = [click.Option([flag], help=field.help, callback=reads, metavar="A,B,C")]
+        how = {"multiple": True, "callback": reads, "metavar": "A,B,C"}
+        made = [click.Option([flag], help=field.help, **how)]
         if str in kinds:
             text = f"A file with one of {flag} on each line; or a .json list."
             made.append(click.Option([f"{flag}-file"], type=click.Path(), help=text))
@@ -156,7 +157,7 @@ def values(fields: Sequence[Field], given: Mapping[str, Any]) -> dict[str, Any]:
     """Return what was given for each field; fields that were not spoken of are left out.
 
     Raises:
-        UsageError: A list that there must be is missing or told twice.
+        UsageError: A list that there must be is missing, or one is told twice or empty.
         InputError: A file with a list cannot be read.
     """
     found: dict[str, Any] = {}
@@ -172,6 +173,8 @@ def values(fields: Sequence[Field], given: Mapping[str, Any]) -> dict[str, Any]:
             if value is not None:
                 raise UsageError(f"{flag} and {flag}-file are given", "give one of the two")
             value = lines_of(file)
+        if value == () and field.listed and not field.record:
+            raise UsageError(f"{flag} lists nothing", f"{flag} a,b,c")
         if value is not None and value != ():
             found[field.name] = value
         elif field.listed and field.required:
@@ -211,16 +214,17 @@ def _kinds(hint: Any) -> tuple[frozenset[Any], bool]:
 
 
 def _split(kind: type) -> Any:
-    """A callback that cuts at commas, Chinese ones too."""
+    """A callback that cuts at commas, Chinese ones too; an option that comes again adds more."""
 
-    def read(ctx: Any, param: Any, value: str | None) -> tuple[Any, ...] | None:
-        if value is None:
+    def read(ctx: Any, param: Any, given: tuple[str, ...]) -> tuple[Any, ...] | None:
+        if not given:
             return None
-        parts = (part.strip() for part in value.replace("，", ",").split(","))
+        told = ",".join(given)
+        parts = (part.strip() for part in told.replace("，", ",").split(","))
         try:
             return tuple(kind(part) for part in parts if part)
         except ValueError:
-            raise click.BadParameter(f"{value!r} is no list of whole numbers", ctx, param) from None
+            raise click.BadParameter(f"{told!r} is no list of whole numbers", ctx, param) from None
 
     return read
 

@@ -18,7 +18,7 @@ from seesay.data.questions import Questions
 from seesay.data.record import Dataset, Finding
 from seesay.errors import InputError
 from seesay.processing.image import file_size, measure
-from seesay.regions.locations import LOCATION
+from seesay.regions.locations import NAMES
 
 KINDS = {
     "bad-row": True,
@@ -31,6 +31,7 @@ KINDS = {
     "label-range": True,
     "bad-box": True,
     "bad-location": True,
+    "special-token": True,
     "blank-caption": False,
     "duplicate-row": False,
     "duplicate-picture": False,
@@ -41,8 +42,15 @@ KINDS = {
 
 Look = Literal["exists", "header", "decode"]
 
-_LOCATION = re.compile(r"<(?:loc|seg)_?[^<>]*>")
+_LOCATION = re.compile(
+    r"<(?:loc|seg)_?[^<>]*>|<\s*l[oc]{1,2}[a-z]*[\s_-]*-?\d[^<>]*>"
+    r"|<(?:loc|seg)_?\d+(?![\d>])|(?<!<)loc_\d+>",  # a bracket is missing
+    re.IGNORECASE,
+)
 """What is meant to be a place, in whatever spelling."""
+_SPECIAL = re.compile(r"</?s>|<pad>")
+"""Starts, ends and padding, which the model sets and reads itself."""
+_MARKS, _PLACES = {"<", ">"}, {*NAMES}
 _PALIGEMMA = re.compile(r"<loc[0-9]{4}>|<seg[0-9]{3}>")
 
 
@@ -144,7 +152,7 @@ def _check_questions(
     else:
         silent = (i for i, count in enumerate(counts) if not count)
         found += [Finding("no-answer", questions[i].where, "has no answer", i) for i in silent]
-    found += _locations(questions)
+    found += _tokens(questions)
     if len(questions.pictures) == 1:  # else the same first picture says little
         found += _rows(questions.pictures[0])
     for pictures in questions.pictures:
@@ -162,18 +170,20 @@ def _check_questions(
     )
 
 
-def _locations(questions: Questions) -> Iterator[Finding]:
-    """Places in questions and answers that are no tokens of any model here."""
+def _tokens(questions: Questions) -> Iterator[Finding]:
+    """Places in questions and answers that are no tokens of any model here, and special tokens."""
     for i in range(len(questions)):
-        told = (text for text in questions.answers(i) if "<" in text)
-        for text in (*told, questions[i].text):
-            wrong = [n for n in _LOCATION.findall(text) if not LOCATION.fullmatch(n)]
-            if wrong:
-                why = "<loc_0> to <loc_999> are places"
-                if _PALIGEMMA.fullmatch(wrong[0]):
-                    why = "is PaliGemma's, which puts y before x and counts to 1023"
-                yield Finding("bad-location", questions[i].where, f"{wrong[0]}: {why}", i)
-                break
+        told = [text for text in (*questions.answers(i), questions[i].text) if _MARKS & {*text}]
+        wrong = next((n for t in told for n in _LOCATION.findall(t) if n not in _PLACES), None)
+        if wrong is not None:
+            why = "<loc_0> to <loc_999> are places"
+            if _PALIGEMMA.fullmatch(wrong):
+                why = "is PaliGemma's, which puts y before x and counts to 1023"
+            yield Finding("bad-location", questions[i].where, f"{wrong}: {why}", i)
+        special = next((found[0] for text in told if (found := _SPECIAL.search(text))), None)
+        if special is not None:
+            why = "the model sets starts, ends and padding itself; leave it out"
+            yield Finding("special-token", questions[i].where, f"{special}: {why}", i)
 
 
 def _sorted(found: Iterable[Finding]) -> list[Finding]:

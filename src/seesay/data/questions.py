@@ -12,14 +12,17 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import overload
+from typing import TYPE_CHECKING, Unpack, overload
 
 import numpy as np
 
 from seesay.data.columns import Strings
-from seesay.data.record import Dataset, Finding, Record, Source
+from seesay.data.record import Cell, Dataset, Finding, Record, Source
 from seesay.errors import InputError
 from seesay.types import Picture
+
+if TYPE_CHECKING:
+    from seesay.data.readers.options import Said
 
 FORM = "questions"
 
@@ -107,7 +110,8 @@ class Questions(Sequence[Question]):
             self._choices.append(question.choices)
             self._right.append(-1 if question.right is None else question.right)
             texts = (question.text,) if question.text else ()
-            yield Record(first, texts, None, str(first), question.where)
+            shown = first.name if isinstance(first, Cell) else str(first)
+            yield Record(first, texts, None, shown, question.where)
 
     def __repr__(self) -> str:
         return f"<seesay.data.Questions {self.name} ({len(self)} questions)>"
@@ -231,13 +235,7 @@ class _Words:
 
 def open_questions(
     path: str | os.PathLike[str],
-    *,
-    split: str | None = None,
-    root: str | os.PathLike[str] | None = None,
-    image_column: str | None = None,
-    text_column: str | None = None,
-    label_column: str | None = None,
-    separator: str | None = None,
+    **said: Unpack[Said],
 ) -> Questions:
     """Open the questions that lie at a path, whatever their format; see docs/data-formats.md.
 
@@ -247,12 +245,8 @@ def open_questions(
     Args:
         path: A listing; a folder with one for each part; or several listings in braces:
             "{vqa_train,vqa_val,vg_qa}.json".
-        split: Which part, where there are several.
-        root: The folder that file names are relative to, when it is not that of the listing.
-        image_column: The column with the picture's file name, when it is not recognised.
-        text_column: The column with the question.
-        label_column: The column with the answer or answers.
-        separator: What stands between the columns of a CSV, when it is not recognised.
+        **said: What it does not say itself, as of `open_dataset`; `text_column` has the questions
+            and `label_column` the answers.
 
     Raises:
         InputError: Nothing there is known, or the listing cannot be read.
@@ -261,27 +255,14 @@ def open_questions(
     from seesay.data.readers import asked
     from seesay.data.readers.options import Options
 
-    options = Options(
-        split=split,
-        root=root,
-        image_column=image_column,
-        text_column=text_column,
-        label_column=label_column,
-        separator=separator,
-    )
-    return asked.read(os.fspath(path), options)
+    return asked.read(os.fspath(path), Options(**said))
 
 
 def open_prompts(
     path: str | os.PathLike[str],
     *,
     prompt: str | None = None,
-    split: str | None = None,
-    root: str | os.PathLike[str] | None = None,
-    image_column: str | None = None,
-    text_column: str | None = None,
-    label_column: str | None = None,
-    separator: str | None = None,
+    **said: Unpack[Said],
 ) -> Questions:
     """Open data of any format as raw prompts and what is written after them.
 
@@ -293,12 +274,7 @@ def open_prompts(
         path: As in `open_questions` and `open_dataset`.
         prompt: The task token of rows without a prefix, in place of the one that follows from
             what they have.
-        split: As there, like all that follow.
-        root: The folder that file names are relative to.
-        image_column: The column with the picture's file name.
-        text_column: The column with the question or caption.
-        label_column: The column with the answer or answers.
-        separator: What stands between the columns of a CSV.
+        **said: As there.
 
     Raises:
         InputError: Nothing there is known, or the listing cannot be read.
@@ -307,12 +283,4 @@ def open_prompts(
     from seesay.data.readers import prompted
     from seesay.data.readers.options import Options
 
-    options = Options(
-        split=split,
-        root=root,
-        image_column=image_column,
-        text_column=text_column,
-        label_column=label_column,
-        separator=separator,
-    )
-    return prompted.read(os.fspath(path), options, prompt)
+    return prompted.read(os.fspath(path), Options(**said), prompt)

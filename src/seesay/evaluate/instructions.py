@@ -76,7 +76,7 @@ def instructed(
             tokens. Without any answers, what the model says can only be saved.
         kinds: Which kinds of prompts to ask, by `Kind.name`; None for all.
         wanted: Exact regions, where the answers have none or have them in bins only.
-        tiles: Look at pictures in so many columns and rows of parts.
+        tiles: Look at pictures in so many rows and columns of parts.
         constrained: Let nothing but well-formed places be written.
         controls: Ask again with pictures exchanged, and with questions exchanged, where there are
             several.
@@ -251,6 +251,8 @@ class _Asking:
 
         assert self._model is not None
         questions, options = self._questions, self._how["options"]
+        if task == "prompt":
+            self._check(rows, prompts)
         self.settings |= writing(self._model, task, options)
 
         def request(row: int) -> Any:
@@ -272,6 +274,23 @@ class _Asking:
             progress=self._progress,
             what=what,
         )
+
+    def _check(self, rows: list[int], prompts: Mapping[int, str]) -> None:
+        """Refuse prompts that the model cannot read, before it answers the others.
+
+        Raises:
+            UsageError: A task token is misused; names the row.
+            InputError: One is too long.
+        """
+        assert self._model is not None
+        self._model.require("prompt")
+        processor: Any = self._model.processor
+        for prompt, row in {prompts[row]: row for row in reversed(rows)}.items():
+            try:
+                processor.prompts("prompt", [prompt])
+            except (UsageError, InputError) as error:
+                told = f"{self._questions[row].where}: {error.what} (the prompt {prompt[:60]!r})"
+                raise type(error)(told, error.hint) from None
 
 
 def _said(output: Any) -> Regions:

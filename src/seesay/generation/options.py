@@ -13,7 +13,7 @@ from typing import Any, Literal
 from seesay.errors import UsageError, nearest
 
 NEW_TOKENS = 20
-"""How many tokens are written at most when no length is given."""
+"""How many tokens are written at most when neither a length nor the family's is given."""
 
 SAMPLING = ("temperature", "top_k", "top_p", "typical_p", "seed")
 """Options that mean nothing unless `do_sample`."""
@@ -49,7 +49,7 @@ class Options:
     max_length: int | None = _option(None, "Most tokens, the prefix included.")
     min_length: int = _option(0, "Fewest tokens before the end, the prefix included.")
     max_new_tokens: int | None = _option(
-        None, f"Most tokens to write; {NEW_TOKENS} if none is set."
+        None, "Most tokens to write; if no length is set, what the model was published with."
     )
     min_new_tokens: int | None = _option(None, "Fewest tokens to write before the end.")
     forced_bos_id: int | None = _option(None, "Id that follows a prefix of one token.")

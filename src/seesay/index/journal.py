@@ -36,7 +36,8 @@ class Journal:
         self._header = b""
         self._dtype: np.dtype[Any] | None = None
         with storing(folder):
-            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC)
+            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+            self._file = os.open(self._path, flags, 0o666)
             self._recover()
 
     def __contains__(self, sha256: str) -> bool:

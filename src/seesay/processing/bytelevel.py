@@ -23,7 +23,8 @@ SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 _BARE = (*range(33, 127), *range(161, 173), *range(174, 256))
 """Bytes that stand for themselves in a vocabulary; the others are written as 256, 257 ..."""
 _OTHERS = sorted(set(range(256)) - set(_BARE))
-_BYTES = {chr(byte): byte for byte in _BARE} | {chr(256 + i): b for i, b in enumerate(_OTHERS)}
+BYTES = {chr(byte): byte for byte in _BARE} | {chr(256 + i): b for i, b in enumerate(_OTHERS)}
+"""The letters that stand for bytes in a vocabulary, to the bytes."""
 
 
 class ByteLevelTokenizer:
@@ -175,8 +176,8 @@ class ByteLevelTokenizer:
         silent, plain = SPECIAL[:3], {*SPECIAL, *self.whole}
         return {
             i: token.encode()
-            if token in plain or not _BYTES.keys() >= set(token)
-            else bytes(_BYTES[letter] for letter in token)
+            if token in plain or not BYTES.keys() >= set(token)
+            else bytes(BYTES[letter] for letter in token)
             for token, i in self.vocabulary.items()
             if token not in silent
         }

@@ -18,6 +18,9 @@ from seesay.regions.types import Box, Point, Size
 BINS = 1000
 """Bins along each side of a picture."""
 
+DECIMALS = 4
+"""Of the middle of a bin in pixels: an odd number of two-thousandths of the side."""
+
 LOCATION = re.compile(r"<loc_([0-9]{1,3})>")
 """One location token; the group is the bin."""
 

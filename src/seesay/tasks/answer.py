@@ -63,6 +63,11 @@ class AnswerOutput:
         """The best answer."""
         return self.answers[0].text
 
+    @property
+    def truncated(self) -> bool:
+        """Whether the best answer stopped before it ended."""
+        return not self.answers[0].finished
+
     def show(self) -> str:
         """Return the best three, for people."""
         return " | ".join(answer.text for answer in self.answers[:3])
@@ -86,7 +91,7 @@ def answer(
         questions: As many as images, or one for all. One that begins with a task token of its own,
             as "<DocVQA>who signed?", is asked as it stands by families that have such tokens.
         document: Whether images are pages, and questions about what they say.
-        tiles: Columns and rows of parts that are asked besides the whole, each seen as large as
+        tiles: Rows and columns of parts that are asked besides the whole, each seen as large as
             the model can: the surest answer counts. For small letters on large pages.
         batch_size: How many are answered together. What is answered does not depend on it.
         **options: As in `tasks.caption`.

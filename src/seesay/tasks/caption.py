@@ -66,6 +66,11 @@ class CaptionOutput:
         """The best caption."""
         return self.captions[0].text
 
+    @property
+    def truncated(self) -> bool:
+        """Whether the best caption stopped before it ended."""
+        return not self.captions[0].finished
+
     def show(self) -> str:
         """Return the captions, for people."""
         return " | ".join(caption.text for caption in self.captions)

@@ -58,20 +58,23 @@ def detect(
         phrases: What to look for in every image; None for whatever the model knows.
         what: Without phrases: "objects" by the names of their kinds, regions with "descriptions",
             or "proposals" without labels.
-        tiles: Columns and rows of parts that are looked at one by one, each as large as the model
+        tiles: Rows and columns of parts that are looked at one by one, each as large as the model
             can, besides the whole: for small things in large pictures.
         constrained: Let nothing but well-formed boxes be written.
         batch_size: How many images are looked at together. What is found does not depend on it.
         **options: Fields of `seesay.generation.Options`.
 
     Raises:
-        UsageError: The model cannot, or an argument cannot be.
+        UsageError: The model cannot, or an argument cannot be; a list of no phrases is none.
         ItemsFailed: Some images cannot be read.
     """
     from seesay.tasks.pictures import as_list
     from seesay.tasks.vectors import as_texts
 
-    given: dict[str, Any] = {"phrases": tuple(as_texts(phrases or ())), "what": what}
+    wanted = () if phrases is None else tuple(as_texts(phrases))
+    if phrases is not None and not wanted:
+        raise UsageError("there are no phrases to look for", "None finds whatever the model knows")
+    given: dict[str, Any] = {"phrases": wanted, "what": what}
     given |= {"tiles": tiles, "constrained": constrained, "options": options}
     requests = [DetectInput(image=image, **given) for image in as_list(images)]
     return all_or_raise(run(model, requests, batch_size=batch_size))

@@ -11,7 +11,6 @@ from numbers import Real
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from seesay.errors import InputError, UsageError
-from seesay.generation.options import NEW_TOKENS
 from seesay.regions import Box, Region, Regions
 from seesay.types import ImageInput
 
@@ -234,11 +233,8 @@ def _found(
     pieces = list(zip(processor.pieces(one.ids), one.logprobs, strict=False))
     whole = "".join(piece for piece, _ in pieces) == one.text  # no stop has cut it
     regions = processor.parse(prompt, one.text, size, pieces if whole else None)
-    # a length counts the token that everything begins with
-    limit = options.max_new_tokens or (options.max_length or NEW_TOKENS + 1) - 1
-    forced = options.forced_eos_id is not None and len(one.logprobs) >= limit
     told = {f.name: getattr(regions, f.name) for f in dataclasses.fields(Regions)}
-    told["truncated"] |= forced or not one.finished
+    told["truncated"] |= not one.finished
     chosen = one.logprobs[options.forced_bos_id is not None :]  # what is forced is no choice
     sure = exp(sum(chosen) / max(1, len(chosen)))
     return Found(**told, score=round(sure, 6), image=image)

@@ -62,7 +62,7 @@ def read(
             four corners.
         boxes: Read these alone: in pixels of the upright original, the same for every image, or a
             list of them for each image. The label of each is the text in it.
-        tiles: Columns and rows of parts that are read one by one, each as large as the model can
+        tiles: Rows and columns of parts that are read one by one, each as large as the model can
             see: for pages whose letters are too small. Lines come with their places.
         constrained: Let nothing but well-formed places be written.
         batch_size: How many are read together. What is read does not depend on it.

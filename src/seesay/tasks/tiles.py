@@ -14,7 +14,8 @@ from math import ceil
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from seesay.errors import InputError, UsageError
-from seesay.regions import Box, Region
+from seesay.regions import Box, Point, Region
+from seesay.regions.locations import DECIMALS
 
 if TYPE_CHECKING:
     from seesay.tasks.finding import Found
@@ -26,7 +27,7 @@ Place = tuple[int, int, int, int]
 OVERLAP = 0.2
 """What part of a tile its neighbour has too."""
 MOST = 8
-"""The most columns, and the most rows."""
+"""The most rows, and the most columns."""
 SAME = 0.5
 """From which part of their union two boxes are of one thing."""
 INSIDE = 0.7
@@ -37,19 +38,19 @@ SEAM = 3
 """How many letters the halves of a line must share to be joined there."""
 
 
-TILES = {"help": "Look at the picture in so many columns and rows of parts, as 2x2."}
+TILES = {"help": "Look at the picture in so many rows and columns of parts, as 3x2."}
 """Metadata of the field of a request that may be served tile by tile."""
 
 
 class Grid(NamedTuple):
     """How many tiles a picture is cut into."""
 
-    columns: int
     rows: int
+    columns: int
 
 
 def as_grid(tiles: Any) -> Grid | None:
-    """Return a pair of columns and rows as such; None stays None.
+    """Return a pair of rows and columns as such; None stays None.
 
     Raises:
         UsageError: They are no two numbers from 1 to 8.
@@ -62,7 +63,7 @@ def as_grid(tiles: Any) -> Grid | None:
         grid = Grid(0, 0)
     if not all(isinstance(count, int) and 1 <= count <= MOST for count in grid):
         given = tuple(tiles) if isinstance(tiles, Grid) else tiles
-        raise UsageError(f"tiles={given!r} is not (columns, rows), 1 to {MOST} of each")
+        raise UsageError(f"tiles={given!r} is not (rows, columns), 1 to {MOST} of each")
     return grid
 
 
@@ -181,15 +182,18 @@ class _Sighting:
 
 def _moved(region: Region, place: Place, view: int) -> Region:
     """A region of a tile as one of the picture; numbers of things are of one tile alone."""
-    left, top = place[:2]
 
     def move(points: Any) -> Any:
-        return None if points is None else tuple((x + left, y + top) for x, y in points)
+        return None if points is None else tuple(map(shifted, points))
+
+    def shifted(point: tuple[float, float]) -> Point:
+        # a sum has digits that neither place has
+        return Point(*(round(a + b, DECIMALS) for a, b in zip(point, place[:2], strict=True)))
 
     x1, y1, x2, y2 = region.box.ordered
     return dataclasses.replace(
         region,
-        box=Box(x1 + left, y1 + top, x2 + left, y2 + top),
+        box=Box(*shifted((x1, y1)), *shifted((x2, y2))),
         quad=move(region.quad),
         polygon=move(region.polygon),
         instance=None if region.instance is None else view * THINGS + region.instance,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -111,7 +112,20 @@ def generated(
         text=lambda ids: processor.decode([ids])[0],
         rules=rules,
     )
-    return [sorted(row, key=lambda one: -one.score) for row in rows]
+    begun = prompt.prefix_mask.sum(1).tolist()
+    return [
+        [_ended(one, first, options) for one in sorted(row, key=lambda one: -one.score)]
+        for row, first in zip(rows, begun, strict=True)
+    ]
+
+
+def _ended(one: Written, begun: int, options: Options) -> Written:
+    """A text that was made to end where its length ran out did not end by itself."""
+    limit = options.max_new_tokens
+    if limit is None:
+        limit = NEW_TOKENS if options.max_length is None else options.max_length - begun
+    forced = options.forced_eos_id is not None and len(one.logprobs) >= limit
+    return dataclasses.replace(one, finished=one.finished and not forced)
 
 
 def _check_room(processor: Any, prompt: Prompt, options: Options) -> None:

@@ -13,11 +13,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from seesay.checkpoints.adapter import BASE, CONFIG, DIGEST, PREFIX, WEIGHTS, inject
-from seesay.checkpoints.files import tensor_digest, write_json
+from seesay.checkpoints.files import tensor_digest, write_json, write_safetensors
 from seesay.checkpoints.native import write_folder
 from seesay.errors import UsageError, nearest
 from seesay.registry import variants
@@ -107,8 +106,8 @@ def save_adapter(
     config["target_modules"] = sorted(config["target_modules"])
 
     def fill(temporary: Path) -> None:
-        told = {"format": "pt", BASE: model.fingerprint, DIGEST: tensor_digest(kept)}
-        save_file(kept, temporary / WEIGHTS, metadata=told)
+        told = {BASE: model.fingerprint, DIGEST: tensor_digest(kept)}
+        write_safetensors(temporary / WEIGHTS, kept, told)
         write_json(temporary / CONFIG, config)
 
     write_folder(Path(folder), fill, may_replace=lambda old: (old / CONFIG).is_file())

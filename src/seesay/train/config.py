@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -18,6 +19,7 @@ CONTRASTS = ("info_nce", "sigmoid", "unicl")
 """Objectives that compare the pairs of a batch with nothing but each other."""
 SMOOTHED = ("pretraining", "captioning", "vqa")
 """Objectives whose targets are smoothed as BLIP's are."""
+_LESS_IS_BETTER = re.compile(r"(\w+_)?(loss|cer|wer|mean_rank|median_rank)")
 
 
 def _within(
@@ -141,6 +143,8 @@ class LoopConfig:
             _within(self, name, above=0)
         _within(self, "seed", least=0)
         _within(self, "ema", above=0, below=1)
+        if _LESS_IS_BETTER.fullmatch(self.metric or ""):
+            raise ValueError(f"of {self.metric} less is better: write metric=-{self.metric}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from seesay.checkpoints.files import read_json, write_json
+from seesay.checkpoints.files import read_json, write_json, write_safetensors
 from seesay.data.order import Order
 from seesay.errors import CheckpointError, InputError, UsageError, all_or_raise
 from seesay.evaluate.classes import class_metrics
@@ -291,6 +291,6 @@ def _evaluation(
 def _export(
     folder: Path, weights: Mapping[str, Tensor], classes: tuple[str, ...], model: Model
 ) -> None:
-    save_file(dict(weights), folder / WEIGHTS)
+    write_safetensors(folder / WEIGHTS, weights)
     told = {"model": model.name, "fingerprint": model.fingerprint, "classes": list(classes)}
     write_json(folder / ABOUT, json.loads(json.dumps(told)))

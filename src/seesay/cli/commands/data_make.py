@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -41,17 +42,26 @@ def make() -> None:
 @_shared
 @make.command()
 @click.option(
-    "--level", type=click.IntRange(1, 3), default=3, show_default=True,
+    "--level",
+    type=click.IntRange(1, 3),
+    default=3,
+    show_default=True,
     help="1: a few words in large type; 2: a few lines; 3: letters, receipts, forms, e-mails.",
+)
+@click.option(
+    "--scale", type=float, metavar="X",
+    help="Size of type and margins; 1 is that of 384 pixels.  [default: they grow with --size]",
 )  # fmt: skip
 def pages(
-    out: Path, count: int, seed: int, size: int, level: int, quiet: bool, as_json: bool
-) -> int:
+    out: Path, count: int, seed: int, size: int, level: int, scale: float | None,
+    quiet: bool, as_json: bool,
+) -> int:  # fmt: skip
     """Make pages of text: their words, where these stand, questions and answers."""
     from seesay.recipes.made.writing import counted, write_pages
 
     with Progress("pages", sum(counted(count).values()), quiet=quiet) as bar:
-        lines = write_pages(out, count, seed, size=size, level=level, advance=bar.advance)
+        how: dict[str, Any] = {"size": size, "level": level, "scale": scale}
+        lines = write_pages(out, count, seed, **how, advance=bar.advance)
     return _told(out, lines, quiet=quiet, as_json=as_json)
 
 

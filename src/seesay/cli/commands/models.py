@@ -76,7 +76,7 @@ def info(model: str, revision: str | None, as_json: bool) -> None:
         print_json(record)
         return
     for key, value in record.items():
-        _show(key, value)
+        _show(key, _in_words(value) if key == "health" else value)
     if record.get("revision") is None and record.get("hub"):
         note("the hub's newest commit is used; give --revision to pin one")
 
@@ -101,6 +101,14 @@ def _record(name: str, *, with_tasks: bool) -> dict[str, Any]:
             task.name for task in TASKS.values() if supports(family, task, variant.config())
         ]
     return record
+
+
+def _in_words(told: dict[str, Any]) -> dict[str, Any]:
+    """The names of a record as people write them."""
+    return {
+        key.replace("_", " "): _in_words(value) if isinstance(value, dict) else value
+        for key, value in told.items()
+    }
 
 
 def _show(key: str, value: Any, indent: str = "") -> None:

@@ -1,8 +1,7 @@
-"""Questions from rows with named columns: CSV, JSON lines, JSON lists; others become such rows."""
+"""Questions from rows with named columns: CSV, JSON, parquet; other forms become such rows."""
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,10 +9,11 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from seesay.data.questions import Question, Questions
-from seesay.data.readers import jsonl, published, rows, table
+from seesay.data.readers import jsonl, parquet, published, rows, table
 from seesay.data.readers.options import Options
 from seesay.data.readers.places import Places, Refused, find_root
-from seesay.data.record import Finding
+from seesay.data.readers.values import check_text, check_texts, right_of, strings
+from seesay.data.record import Cell, Finding, Source
 from seesay.data.shards import expand
 from seesay.errors import InputError
 from seesay.names import shown
@@ -74,16 +74,16 @@ def read(
     if os.path.isdir(path):
         options = replace(options, split=None)  # whose folder it is
     findings: list[Finding] = []
+    cells = parquet.Cells() if any(parquet.recognises(file) for file in files) else None
     name = os.path.basename(os.path.normpath(path))
     try:
         if len(files) == 1:
-            with _opened(files[0], options, findings, telling) as (root, found):
-                return Questions(name, found, root=root, findings=findings)
+            with _opened(files[0], options, findings, telling, cells) as (root, found):
+                return Questions(name, found, root=root, findings=findings, read_cell=cells)
         folders = [os.path.dirname(os.path.abspath(file)) for file in files]
         root = os.path.abspath(options.root) if options.root else os.path.commonpath(folders)
-        return Questions(
-            name, _several(files, options, findings, telling), root=root, findings=findings
-        )
+        found = _several(files, options, findings, telling, cells)
+        return Questions(name, found, root=root, findings=findings, read_cell=cells)
     finally:
         jsonl.forget_json()
 
@@ -104,7 +104,7 @@ def recognises(path: str) -> bool:
 def columns_of(path: str) -> set[str]:
     """Return the names of the columns of a listing, in small letters; none where it is none."""
     try:
-        with _rows(_files(path, Options())[0], Options(), []) as (names, _):
+        with _rows(_files(path, Options())[0], Options(), [], parquet.Cells()) as (names, _):
             return {name.lower() for name in names}
     except (InputError, OSError):
         return set()
@@ -127,19 +127,27 @@ def _files(path: str, options: Options) -> list[str]:
 
 
 def _several(
-    files: Sequence[str], options: Options, findings: list[Finding], telling: Any
+    files: Sequence[str],
+    options: Options,
+    findings: list[Finding],
+    telling: Any,
+    cells: parquet.Cells | None,
 ) -> Iterator[Question]:
     for file in files:  # one after another: each may have hundreds of megabytes
-        with _opened(file, options, findings, telling) as (_, found):
+        with _opened(file, options, findings, telling, cells) as (_, found):
             yield from found
 
 
 @contextmanager
 def _opened(
-    path: str, options: Options, findings: list[Finding], telling: Any
+    path: str,
+    options: Options,
+    findings: list[Finding],
+    telling: Any,
+    cells: parquet.Cells | None,
 ) -> Iterator[tuple[str, Iterator[Question]]]:
     """Open a listing: the folder of its pictures, and its questions."""
-    with _rows(path, options, findings) as (names, values):
+    with _rows(path, options, findings, cells) as (names, values):
         columns = Columns.find(path, names, options, silent=telling is not None)
         tell = columns.told if telling is None else telling(columns, names)
         first = next(values, None)
@@ -147,7 +155,7 @@ def _opened(
             told = f": {findings[0].where}: {findings[0].what}" if findings else ""
             raise InputError(f"{path} has no question{told}")
         example = next(iter(columns.images(first[1])), None)
-        root, flat = _place(path, options, example)
+        root, flat = ("", False) if isinstance(example, Cell) else _place(path, options, example)
 
         def every() -> Iterator[tuple[str, Mapping[str, Any]]]:
             yield first
@@ -159,7 +167,7 @@ def _opened(
 
 @contextmanager
 def _rows(
-    path: str, options: Options, findings: list[Finding]
+    path: str, options: Options, findings: list[Finding], cells: parquet.Cells | None
 ) -> Iterator[tuple[Sequence[str], Iterator[tuple[str, Mapping[str, Any]]]]]:
     """Open a listing as the names of its columns and its rows, each with where it stands."""
     if not os.path.isfile(path):
@@ -169,9 +177,13 @@ def _rows(
         with table.opened(path, options, findings, known) as found:
             yield found
         return
+    if cells is not None and parquet.recognises(path):
+        yield cells.opened(path, options)
+        return
     if not path.lower().endswith((".json", ".jsonl", ".ndjson")):
-        raise InputError(f"{path} is no listing of questions", "a .csv, .tsv, .jsonl or .json")
-    objects = published.rows(path)
+        kinds = "a .csv, .tsv, .jsonl, .json or .parquet"
+        raise InputError(f"{path} is no listing of questions", kinds)
+    objects = published.rows(path, findings)
     if objects is None:
         lines = published.in_lines(path)
         objects = jsonl.lines(path, findings) if lines else jsonl.listed(path)
@@ -255,21 +267,29 @@ class Columns:
         )
 
     def told(self, values: Mapping[str, Any], _image: Any) -> Told:
-        """Return what a row asks and what was answered, as they stand."""
+        """Return what a row asks and what was answered, as they stand.
+
+        Raises:
+            Refused: One of them is no text.
+        """
         given = values.get(self.answer) if self.answer else None
         name = (self.answer or "").lower()
+        check_text(self.text or "", values.get(self.text or ""))
+        check_texts(self.answer or "", given)
         answers = strings(given, several=name in SEVERAL)
         if name.startswith("suffix") and given is not None and not answers:
             answers = ("",)  # nothing is to be written, such as where there is nothing to find
         return Told(strings(values.get(self.text or "")), answers)
 
-    def images(self, values: Mapping[str, Any]) -> tuple[str, ...]:
-        """Return the names of the pictures of a row.
+    def images(self, values: Mapping[str, Any]) -> tuple[str | Cell, ...]:
+        """Return the names of the pictures of a row; or the one in it.
 
         Raises:
             Refused: There is none.
         """
         given = values.get(self.image) if self.image else values.get(self.image_id or "")
+        if isinstance(given, Cell):
+            return (given,)
         several = given if isinstance(given, (list, tuple)) else [given]
         if self.second:
             several = [*several, values.get(self.second)]
@@ -280,6 +300,13 @@ class Columns:
         names = (str(name).strip() for name in several)
         # ids of Flickr30k, OpenImages and Visual Genome stand for files of that name
         return tuple(n if not n or os.path.splitext(n)[1] else f"{n}.jpg" for n in names)
+
+
+def _found(name: str | Cell, places: Places, flat: bool) -> Source:
+    """Where a picture is."""
+    if isinstance(name, Cell):
+        return name
+    return places.resolve(os.path.basename(name) if flat else name)
 
 
 def _place(path: str, options: Options, example: str | None) -> tuple[str, bool]:
@@ -317,10 +344,9 @@ def _questions(
             pictures = pictures or len(names)
             if not 0 < len(names) == pictures < 3:
                 raise Refused(f"has {len(names)} pictures, and the first question {pictures}")
-            names = tuple(os.path.basename(name) for name in names) if flat else names
-            images = tuple(places.resolve(name) for name in names)
+            images = tuple(_found(name, places, flat) for name in names)
             choices = strings(values.get(columns.choices or ""), several=True)
-            right = _right(values.get(columns.right or ""), choices)
+            right = right_of(values.get(columns.right or ""), choices)
             texts, answers, wrong = tell(values, images[0])
         except Refused as error:
             findings.append(Finding("bad-row", where, shown(str(error))))
@@ -347,33 +373,3 @@ def _questions(
             right=right,
         )
         row += 1
-
-
-def strings(value: Any, *, several: bool = False) -> tuple[str, ...]:
-    """Return the texts in a value: one, a list, or what annotators said as {"answer": text}.
-
-    Args:
-        value: As it is listed.
-        several: Whether a text stands for a list: of JSON, or with bars between its parts.
-    """
-    if several and isinstance(value, str):
-        value = value.strip()
-        try:
-            read = json.loads(value) if value.startswith("[") else value.split("|")
-        except ValueError:
-            read = [value]
-        value = read
-    given = value if isinstance(value, (list, tuple)) else [value]
-    texts = (item.get("answer") if isinstance(item, Mapping) else item for item in given)
-    return tuple(text for item in texts if item is not None and (text := str(item).strip()))
-
-
-def _right(value: Any, choices: Sequence[str]) -> int | None:
-    """Return the number of the right choice, told as a number or in words; None when it is not."""
-    text = "" if value is None else str(value).strip()
-    if not text or not choices:
-        return None
-    place = choices.index(text) if text in choices else int(text) if text.isdecimal() else -1
-    if not 0 <= place < len(choices):
-        raise Refused(f"{text!r} is none of its {len(choices)} choices")
-    return place

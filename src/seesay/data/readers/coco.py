@@ -45,20 +45,11 @@ def read(path: str, options: Options) -> Dataset:
     content = load_json(path)
     name = os.path.basename(path)
     findings: list[Finding] = []
-    images = _objects(name, content, "images", ("id", "file_name"), findings)
-    annotations = _objects(name, content, "annotations", ("image_id",), findings)
-    known = {image["id"]: image for image in images}
+    images, notes = by_image(name, content, findings)
     listed = content.get("categories")
     listed = listed if isinstance(listed, list) else []
     categories = {str(category.get("id")) for category in listed if isinstance(category, dict)}
-    notes: dict[Any, list[dict[str, Any]]] = {}
-    for note in annotations:
-        if note["image_id"] in known:
-            notes.setdefault(note["image_id"], []).append(note)
-        else:
-            told = f"is about image {note['image_id']!r}, which is not listed"
-            findings.append(Finding("bad-row", _where(name, "annotation", note), told))
-    captioned = any("caption" in note for note in annotations)
+    captioned = any("caption" in note for some in notes.values() for note in some)
     example = str(images[0]["file_name"]) if images else None
     # the archives unpack to annotations/captions_val2014.json and val2014/
     part = os.path.splitext(name)[0].rsplit("_", 1)[-1]
@@ -70,10 +61,6 @@ def read(path: str, options: Options) -> Dataset:
         row = 0
         for image in images:
             where = _where(name, "image", image)
-            if image["id"] not in known:
-                findings.append(Finding("bad-row", where, "is listed twice"))
-                continue
-            del known[image["id"]]
             try:
                 file = places.resolve(str(image["file_name"]))
             except Refused as error:
@@ -96,10 +83,38 @@ def read(path: str, options: Options) -> Dataset:
     return Dataset(name, records(), form=FORM, root=places.root, findings=findings)
 
 
+def by_image(
+    name: str, content: Any, findings: list[Finding]
+) -> tuple[list[dict[str, Any]], dict[Any, list[dict[str, Any]]]]:
+    """Return the pictures of COCO's annotations, and the annotations of each by its id.
+
+    Args:
+        name: The file's.
+        content: Of the file.
+        findings: What is no picture or annotation, or about a picture that is not there, is told
+            here and left out.
+
+    Raises:
+        InputError: One of both is no list.
+    """
+    images: dict[Any, dict[str, Any]] = {}
+    for image in _objects(name, content, "images", ("id", "file_name"), findings):
+        if images.setdefault(image["id"], image) is not image:
+            findings.append(Finding("bad-row", _where(name, "image", image), "is listed twice"))
+    notes: dict[Any, list[dict[str, Any]]] = {}
+    for note in _objects(name, content, "annotations", ("image_id",), findings):
+        if note["image_id"] in images:
+            notes.setdefault(note["image_id"], []).append(note)
+        else:
+            told = f"is about image {note['image_id']!r}, which is not listed"
+            findings.append(Finding("bad-row", _where(name, "annotation", note), told))
+    return list(images.values()), notes
+
+
 def _objects(
     name: str, content: Any, key: str, needed: tuple[str, ...], findings: list[Finding]
 ) -> list[dict[str, Any]]:
-    values = content[key]
+    values = content.get(key)
     if not isinstance(values, list):
         raise InputError(f"{name}: {key} is not a list")
     good = []

@@ -9,6 +9,7 @@ from typing import Any
 
 from seesay.data.readers import rows
 from seesay.data.readers.options import Options
+from seesay.data.readers.parquet import encoded
 from seesay.data.record import Cell, Dataset, Finding, Record
 from seesay.errors import InputError, MissingExtra, UsageError
 
@@ -57,13 +58,13 @@ def read(path: str, options: Options) -> Dataset:
     classes = None
     if columns.label and isinstance(features[columns.label], datasets.ClassLabel):
         classes = tuple(features[columns.label].names)
-    encoded = table.select_columns([image]).cast_column(image, datasets.Image(decode=False))
+    pictured = table.select_columns([image]).cast_column(image, datasets.Image(decode=False))
     findings: list[Finding] = []
     labels: dict[str, int] = {}
     records = _records(table, columns, path.removeprefix(PREFIX), findings, labels)
 
     def read_cell(row: int) -> bytes:
-        return _bytes(encoded[row][image])
+        return encoded(pictured[row][image])
 
     name = path.removeprefix(PREFIX) + (f":{options.split}" if options.split else "")
     dataset = Dataset(name, records, form=FORM, findings=findings, read_cell=read_cell)
@@ -120,19 +121,6 @@ def _record(
     where = f"{name}[{row}]"
     known = where if image_id in (None, "") else str(image_id)
     return Record(Cell(row, where), texts, label, known, where)
-
-
-def _bytes(value: Any) -> bytes:
-    """The encoded picture in a cell: its bytes, or those of the file it names."""
-    if value is None:
-        raise InputError("has no picture")
-    if value.get("bytes"):
-        return bytes(value["bytes"])
-    try:
-        with open(value["path"], "rb") as file:
-            return file.read()
-    except (OSError, TypeError) as error:
-        raise InputError(f"{value.get('path')}: cannot be read ({error})") from None
 
 
 def _shards(path: str) -> list[str]:

@@ -5,8 +5,20 @@ from __future__ import annotations
 import dataclasses
 import os
 from dataclasses import dataclass
+from typing import TypedDict
 
 from seesay.errors import UsageError
+
+
+class Said(TypedDict, total=False):
+    """The fields of `Options`, as arguments."""
+
+    split: str | None
+    image_column: str | None
+    text_column: str | None
+    label_column: str | None
+    separator: str | None
+    root: str | os.PathLike[str] | None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ from seesay.data.readers import asked, coco
 from seesay.data.readers.jsonl import forget_json
 from seesay.data.readers.options import Options
 from seesay.data.readers.places import Refused
+from seesay.data.record import Cell
 from seesay.errors import InputError
 from seesay.processing.image import measure
 from seesay.regions.locations import spell
@@ -249,6 +250,9 @@ def _size(values: Mapping[str, Any], image: Any) -> tuple[int, int]:
     if isinstance(width, int) and isinstance(height, int) and min(width, height) > 0:
         return width, height
     try:
+        if isinstance(image, Cell):
+            raise InputError("give the columns width and height")
         return measure(image)
     except (InputError, OSError) as error:
-        raise Refused(f"{image}: its size is not known ({error})") from None
+        name = image.name if isinstance(image, Cell) else image
+        raise Refused(f"{name}: its size is not known ({error})") from None

@@ -12,7 +12,9 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from seesay.data.readers.coco import by_image
 from seesay.data.readers.jsonl import load_json
+from seesay.data.record import Finding
 from seesay.errors import InputError
 
 EASY = "questions.json"
@@ -30,8 +32,12 @@ def recognises(path: str) -> bool:
     return nlvr2 or _shape(content) not in (None, "boxes")
 
 
-def rows(path: str) -> Iterator[Row] | None:
+def rows(path: str, findings: list[Finding]) -> Iterator[Row] | None:
     """Return the rows of a JSON file; None where its own objects are the rows.
+
+    Args:
+        path: The file.
+        findings: What of it becomes no row is told here.
 
     Raises:
         InputError: The other file of a pair is not beside it.
@@ -47,7 +53,7 @@ def rows(path: str) -> Iterator[Row] | None:
     if shape == "data":
         return ((f"{name}:data[{i}]", row) for i, row in enumerate(content["data"]))
     if shape == "boxes":
-        return _boxes(name, content)
+        return _boxes(name, content, findings)
     if shape == "questions":
         return _vqa(name, content, _beside(path, "question", "annotation"))
     if shape == "annotations":
@@ -110,21 +116,20 @@ def _easy(name: str, content: list[Any]) -> Iterator[Row]:
         yield f"{name}[{i}]", told
 
 
-def _boxes(name: str, content: dict[str, Any]) -> Iterator[Row]:
+def _boxes(name: str, content: dict[str, Any], findings: list[Finding]) -> Iterator[Row]:
     """COCO's pictures with their things; crowds are none."""
     listed = (each for each in content.get("categories", ()) if isinstance(each, dict))
     names = {each.get("id"): each.get("name") for each in listed}
-    things: dict[Any, list[dict[str, Any]]] = {}
-    for note in content["annotations"]:
-        if isinstance(note, dict) and not note.get("iscrowd"):
-            told = {"label": names.get(note.get("category_id")), "bbox": note.get("bbox")}
-            things.setdefault(note.get("image_id"), []).append(told)
-    for image in content["images"]:
-        if isinstance(image, dict):
-            told = {"image": image.get("file_name"), "id": image.get("id")}
-            sides = {side: image.get(side) for side in ("width", "height")}
-            here = things.get(image.get("id"), [])
-            yield f"{name}:image {image.get('id')}", {**told, **sides, "objects": here}
+    images, notes = by_image(name, content, findings)
+    for image in images:
+        here = [
+            {"label": names.get(note.get("category_id")), "bbox": note.get("bbox")}
+            for note in notes.get(image["id"], ())
+            if not note.get("iscrowd")
+        ]
+        told = {"image": image["file_name"], "id": image["id"], "objects": here}
+        sides = {side: image.get(side) for side in ("width", "height")}
+        yield f"{name}:image {image['id']}", {**told, **sides}
 
 
 def _gqa(name: str, content: dict[str, Any]) -> Iterator[Row]:

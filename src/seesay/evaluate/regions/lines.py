@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from seesay.evaluate.regions.grounding import ENOUGH
-from seesay.evaluate.regions.overlap import outline_iou
+from seesay.evaluate.regions.overlap import outline_iou, touching
 from seesay.evaluate.text.edits import folded
 
 if TYPE_CHECKING:
@@ -36,11 +36,8 @@ class Lines(NamedTuple):
 
 def lines(found: Sequence[Region], wanted: Sequence[Region]) -> Lines:
     """Match the lines of one page with those that are there."""
-    overlaps = [
-        (outline_iou(one, other), i, j)
-        for i, one in enumerate(found)
-        for j, other in enumerate(wanted)
-    ]
+    # a page has hundreds of lines, each of which touches a few
+    overlaps = [(outline_iou(found[i], wanted[j]), i, j) for i, j in touching(found, wanted)]
     near = sorted((pair for pair in overlaps if pair[0] >= ENOUGH), reverse=True)
     alike = [(iou, i, j) for iou, i, j in near if folded(found[i].label) == folded(wanted[j].label)]
     return Lines(_paired(near), _paired(alike), len(found), len(wanted))

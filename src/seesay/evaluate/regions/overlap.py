@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from seesay.regions import Box
+
 if TYPE_CHECKING:
     from seesay.evaluate.binary import Bools
     from seesay.evaluate.ranking import Floats
@@ -35,6 +37,19 @@ def box_iou(
         union = np.where(crowds[None], area, union)
     iou: Floats = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
     return iou
+
+
+def touching(some: Sequence[Region], others: Sequence[Region]) -> list[tuple[int, int]]:
+    """Return which regions may overlap with which of the others: by the rectangles around them."""
+    a, b = (_array([_extent(region) for region in regions]) for regions in (some, others))
+    sides = np.minimum(a[:, None, 2:], b[None, :, 2:]) - np.maximum(a[:, None, :2], b[None, :, :2])
+    first, second = np.nonzero((sides > 0).all(-1))
+    return list(zip(first.tolist(), second.tolist(), strict=True))
+
+
+def _extent(region: Region) -> Box:
+    """The rectangle around box and quad, which need not be of each other."""
+    return Box.around([*region.box.corners, *(region.quad or ())])
 
 
 def outline_iou(one: Region, other: Region) -> float:

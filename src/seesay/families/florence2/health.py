@@ -31,8 +31,8 @@ def health(model: Model) -> dict[str, Any]:
     if not tied:
         tables |= {"written": text.decoder_embedding, "predicted": text.lm_head}
     told: dict[str, Any] = {
-        "tables are one": tied,
-        "length of their rows": {name: round(length(t.weight), 4) for name, t in tables.items()},
+        "tables_are_one": tied,
+        "row_lengths": {name: round(length(t.weight), 4) for name, t in tables.items()},
     }
     if processor.tokenizer is None:
         return told
@@ -43,4 +43,4 @@ def health(model: Model) -> dict[str, Any]:
         finite = bool(module(asked).isfinite().all())
         ids = decode(module, asked, options, end_ids=processor.end_ids)[0][0].ids if finite else []
     written = processor.decode([ids])[0]
-    return told | {"begins with": written, "writes": bool(written.strip())}
+    return told | {"begins_with": written, "writes": bool(written.strip())}

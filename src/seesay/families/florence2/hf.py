@@ -1,12 +1,14 @@
 """Florence-2 as transformers has it: config.json, preprocessor_config.json, its keys.
 
 Pictures stand in its prompts as so many `<image>` tokens, the first id after the vocabulary; the
-tables of tokens are filled up to a multiple of 64 rows. Both are left out here.
+tables of tokens are filled up to a multiple of 64 rows. Both are left out here, unless tokens were
+added behind `<image>`: then it is one token of all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from seesay.families.florence2.keys import (
     vision_rules,
 )
 from seesay.families.florence2.processing import (
+    IMAGE_TOKEN,
     MEAN,
     STD,
     Florence2Processor,
@@ -37,7 +40,6 @@ from seesay.networks.davit import DavitConfig
 from seesay.protocols import Processor
 
 NETWORK, HEAD, PROJECTOR = "model.language_model", "lm_head", "model.multi_modal_projector"
-IMAGE_TOKEN = "<image>"
 TEXT: dict[str, Any] = {
     "vocab_size": 50265,
     "d_model": 1024,
@@ -95,8 +97,17 @@ def hf_config(source: Source) -> Florence2Config:
     """
     data = source.json("config.json") or {}
     text = TEXT | (data.get("text_config") or {})
-    text["vocab_size"] = min(text["vocab_size"], data.get("image_token_id", VOCAB_SIZE))
+    known = max(data.get("image_token_id", VOCAB_SIZE), _added_after(source))
+    text["vocab_size"] = min(text["vocab_size"], known)
     return described(source, IMAGE | (data.get("vision_config") or {}), text, NETWORK, HEAD)
+
+
+def _added_after(source: Source) -> int:
+    """Return the id after the last token that somebody added; `<image>` alone needs no row."""
+    whole = source.json("tokenizer.json") or {}
+    added = {token["content"]: token["id"] for token in whole.get("added_tokens", ())}
+    added |= source.json("added_tokens.json") or {}
+    return 1 + max((i for token, i in added.items() if token != IMAGE_TOKEN), default=-1)
 
 
 def described(
@@ -200,13 +211,14 @@ def hf_files(config: Florence2Config, processor: Processor, folder: Path) -> str
     if not config.text.tied:
         raise CheckpointError("transformers has no Florence-2 whose tables of tokens differ")
     image, text, count = config.image, sizes_back(config.text), config.text.vocab_size
+    tokenizer = processor.tokenizer and processor.tokenizer.with_tokens([IMAGE_TOKEN], count)
     write_json(
         folder / "config.json",
         {
             "architectures": ["Florence2ForConditionalGeneration"],
             "model_type": "florence2",
             "is_encoder_decoder": True,
-            "image_token_id": count,
+            "image_token_id": tokenizer.vocabulary[IMAGE_TOKEN] if tokenizer else count,
             "text_config": text | {"model_type": "bart", "vocab_size": stored(count)},
             "vision_config": {
                 "model_type": "florence_vision",
@@ -220,8 +232,8 @@ def hf_files(config: Florence2Config, processor: Processor, folder: Path) -> str
     )
     write_pixels(processor, folder)
     write_json(folder / "generation_config.json", GENERATION)
-    if processor.tokenizer is not None:
-        processor.tokenizer.with_tokens([IMAGE_TOKEN], count).save(folder)
+    if tokenizer is not None:
+        tokenizer.save(folder)
     write_tokens(config, folder, extra_special_tokens={"image_token": IMAGE_TOKEN})
     return "model.safetensors"
 
@@ -337,18 +349,26 @@ def hf_keymap(config: Florence2Config) -> KeyMap:
     )
 
 
-def _recognises(source: Source) -> bool:
+def recognised(source: Source, *, network: str, hub: bool) -> bool:
+    """Whether a checkpoint is of this layout, or of the hub's.
+
+    Args:
+        source: The folder or file.
+        network: What BART is called there.
+        hub: Whether it is the hub's; both have the same `model_type`.
+    """
     data = source.json("config.json") or {}
-    if data.get("model_type") != "florence2" or "dim_embed" in (data.get("vision_config") or {}):
+    vision = data.get("vision_config") or {}
+    if data.get("model_type") != "florence2" or ("dim_embed" in vision) != hub:
         return False
     # a file that was named is known by its keys
-    return source.path.is_dir() or any(key.startswith(NETWORK) for key in source.tensors)
+    return source.path.is_dir() or any(key.startswith(network) for key in source.tensors)
 
 
 HF = Layout(
     name="hf",
     files=HF_FILES,
-    recognises=_recognises,
+    recognises=partial(recognised, network=NETWORK, hub=False),
     config=hf_config,
     settings=hf_settings,
     keymap=hf_keymap,

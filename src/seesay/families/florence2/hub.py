@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -17,6 +18,7 @@ from seesay.families.florence2.hf import (
     TEXT,
     described,
     hf_settings,
+    recognised,
     sizes_back,
     stages_back,
     write_pixels,
@@ -133,18 +135,10 @@ def hub_keymap(config: Florence2Config) -> KeyMap:
     )
 
 
-def _recognises(source: Source) -> bool:
-    data = source.json("config.json") or {}
-    if data.get("model_type") != "florence2" or "dim_embed" not in data.get("vision_config", {}):
-        return False
-    # a file that was named is known by its keys
-    return source.path.is_dir() or any(key.startswith(NETWORK) for key in source.tensors)
-
-
 HUB = Layout(
     name="hub",
     files=HF_FILES,
-    recognises=_recognises,
+    recognises=partial(recognised, network=NETWORK, hub=True),
     config=hub_config,
     settings=hf_settings,
     keymap=hub_keymap,

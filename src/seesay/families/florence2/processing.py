@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 PUBLISHED_SIZE = 50265
+IMAGE_TOKEN = "<image>"
+"""Stands for a picture in the prompts of transformers; ours have none."""
 EMPTY = 2
 """Tokens of a prompt that says nothing: `<s>` and `</s>`."""
 
@@ -223,8 +225,8 @@ def make_processor(
     """Return the processor of a checkpoint; a folder without a tokenizer gets the published one.
 
     Raises:
-        CheckpointError: The settings or the tokenizer's files are damaged, or pixels of this size
-            are more than the model has positions for.
+        CheckpointError: The settings or the tokenizer's files are damaged, tokens were added that
+            the model has no rows for, or pixels of this size are more than it has positions for.
     """
     image, rows = from_dict(ImageSpec, settings["image"]), config.text.vocab_size
     tokenizer = ByteLevelTokenizer.from_folder(folder) if folder else None
@@ -234,12 +236,19 @@ def make_processor(
         tokenizer = tokenizer.with_tokens(ADDED)
     told: dict[str, Any] = {"compat": settings.get("compat")}
     if tokenizer is not None:
-        tokenizer = tokenizer.below(rows)
+        whole, tokenizer = tokenizer, tokenizer.below(rows)
+        gone = [name for name in whole.whole if name not in tokenizer.vocabulary]
         if tokenizer.size > rows:
             told["why_none"] = (
                 f"the tokenizer's ids reach {tokenizer.size - 1}, the model's {rows - 1}"
             )
             tokenizer = None
+        elif set(gone) - {IMAGE_TOKEN, *ADDED}:
+            raise CheckpointError(
+                f"the tokenizer has {', '.join(gone[-3:])}, and the model's table of tokens ends "
+                f"at {rows} rows",
+                "resize the model's embeddings to the tokenizer, and save it again",
+            )
     return Florence2Processor(
         image,
         tokenizer,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
+from seesay.errors import UsageError
 from seesay.recipes.made.faces import FAMILIES, families
 from seesay.recipes.made.letters import email, letter, notice
 from seesay.recipes.made.lines import few_lines, few_words
@@ -75,6 +76,9 @@ def page(
         split: Each is set in fonts and filled with values of its own.
         scale: Of type and margins, which are 1 on a page of 384 pixels; they grow with the page
             unless this is given. A large page with small type is what high resolution is for.
+
+    Raises:
+        UsageError: Type of this size is too large for the page.
     """
     scale = size / SIZE if scale is None else scale
     for attempt in range(100):
@@ -90,7 +94,7 @@ def page(
             continue
         done = sheet.finish(draw, level)
         return Page(done.image, named, done.lines, done.words, done.characters, questions, caption)
-    raise AssertionError(f"no layout fits {size} pixels")  # a page of one word fits any size
+    raise UsageError(f"scale={scale:g}: nothing fits {size} pixels", "set smaller type")
 
 
 LAYOUTS = {

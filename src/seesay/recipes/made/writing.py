@@ -20,19 +20,21 @@ import seesay
 from seesay.errors import UsageError
 from seesay.recipes.made.cutouts import cutouts
 from seesay.recipes.made.labels import Sample, of_page, of_scene
-from seesay.recipes.made.pages import LEVELS, Page, page
+from seesay.recipes.made.pages import LEVELS, SIZE, Page, page
 from seesay.recipes.made.scenes import Scene, scene
 from seesay.recipes.made.vocabulary import SPLITS, Split
 
 QUALITY = 92
 """Of the JPEG files."""
+LEAST = 0.25
+"""Scale of type: that of 13 pixels has 3 then."""
 
 Advance = Callable[[], None]
 
 
 def write_pages(
-    out: Path, count: int, seed: int, *, size: int = 384, level: int = 3,
-    advance: Advance = lambda: None,
+    out: Path, count: int, seed: int, *, size: int = SIZE, level: int = 3,
+    scale: float | None = None, advance: Advance = lambda: None,
 ) -> dict[str, int]:  # fmt: skip
     """Write `count` pages for training and a tenth of it for validation and for testing each.
 
@@ -46,6 +48,7 @@ def write_pages(
         seed: Equal seeds make equal files.
         size: Of a page's sides, in pixels.
         level: How much stands on a page, 1 to 3.
+        scale: Of type and margins, 1 on a page of 384 pixels; None lets them grow with the page.
         advance: Called after each page.
 
     Returns:
@@ -56,13 +59,16 @@ def write_pages(
     """
     if level not in LEVELS:
         raise UsageError(f"level={level}", "levels are 1 to 3")
+    scale = size / SIZE if scale is None else scale
+    if not scale >= LEAST:
+        raise UsageError(f"scale={scale:g}", f"type is legible from {LEAST} on")
     counts = _begin(out, count, size)
     lines: dict[str, int] = {}
     for split, pages in counts.items():
         samples, words, texts = [], [], CocoText(split)
         asked: list[dict[str, Any]] = []
         for index in range(pages):
-            made = page(seed, index, level, size, split)
+            made = page(seed, index, level, size, split, scale)
             name = _save(out, split, index, made.image)
             drawn = of_page(made, random.Random(f"{seed}/{index}"))
             samples += [_line(name, sample) for sample in drawn]
@@ -76,7 +82,7 @@ def write_pages(
         _write(out / f"{split}_docvqa.json", {**document, "data": asked})
         _write(out / f"{split}_text.json", texts.document)
         lines[split] = len(samples)
-    _finish(out, "pages", counts, seed=seed, size=size, level=level)
+    _finish(out, "pages", counts, seed=seed, size=size, level=level, scale=scale)
     return lines
 
 
@@ -124,7 +130,7 @@ def _begin(out: Path, count: int, size: int) -> dict[Split, int]:
     return counts
 
 
-def _finish(out: Path, kind: str, counts: dict[Split, int], **told: int) -> None:
+def _finish(out: Path, kind: str, counts: dict[Split, int], **told: float) -> None:
     """Say how the collection was made; its presence says that it is whole."""
     versions = {"seesay": seesay.__version__, "pillow": pillow}
     versions["freetype"] = features.version("freetype2") or "unknown"

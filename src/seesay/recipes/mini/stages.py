@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
+from seesay.checkpoints.files import write_safetensors
 from seesay.families.mini.configs import MiniConfig, mini
 from seesay.families.mini.model import Mini
 from seesay.families.mini.processing import SHIPPED
@@ -97,7 +98,7 @@ def train(
     """
 
     def keep(to: Path, weights: Mapping[str, Tensor]) -> None:
-        save_file(dict(weights), to / WEIGHTS)
+        write_safetensors(to / WEIGHTS, weights)
 
     learner = loop.Learner(module, batch, loop.plain(loss, config), export=keep)
     loop.fit(learner, config, folder, resume=Checkpoints(folder).last())

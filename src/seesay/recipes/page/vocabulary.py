@@ -12,7 +12,7 @@ from pathlib import Path
 
 from seesay.families.florence2.processing import ADDED
 from seesay.families.florence2.prompts import SENTENCES
-from seesay.processing.bytelevel import _BYTES, SPECIAL, ByteLevelTokenizer
+from seesay.processing.bytelevel import BYTES, SPECIAL, ByteLevelTokenizer
 from seesay.recipes.made.cutouts import cutouts
 from seesay.recipes.made.pages import page
 
@@ -26,7 +26,7 @@ SHORTEST = 4
 
 def vocabulary() -> ByteLevelTokenizer:
     """Return the tokenizer; it depends on the made pages and scenes alone."""
-    letters = sorted(_BYTES)
+    letters = sorted(BYTES)
     ids = {token: i for i, token in enumerate((*SPECIAL[:4], *letters))}
     whole = [*_sentences(), "<DocVQA>", "<VQA>", *_asked(), *_things()]
     return ByteLevelTokenizer(ids, []).with_tokens((*ADDED, *dict.fromkeys(whole)))
