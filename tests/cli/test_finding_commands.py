@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from PIL import Image
@@ -247,26 +246,19 @@ def test_a_size_that_the_model_cannot_look_at_is_a_wrong_argument(
     assert "5000 x 5000 pixels are" in capsys.readouterr().err
 
 
-def test_without_a_model_the_one_for_pages_is_asked_and_mini_does_the_rest(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_without_a_model_the_one_for_pages_reads_and_finds_and_mini_does_the_rest(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    family, small = registry.variant("florence2-tiny")
-    page = {registry.PAGE_MODEL: (family, _with(small, tmp_path))}
-    known = {k: v for k, v in registry.variants().items() if k != registry.PAGE_MODEL}
-    monkeypatch.setattr(registry, "variants", lambda: known | page)
-    assert registry.default_model("answer", "document") == registry.PAGE_MODEL
-    for asked in (("read",), ("caption",), ("answer",), ("answer", "do_sample"), ("match",)):
+    for asked in (("read",), ("detect",), ("ground",), ("answer", "document")):
+        assert registry.default_model(*asked) == registry.PAGE_MODEL
+    for asked in (("caption",), ("answer",), ("answer", "do_sample"), ("match",)):
         assert registry.default_model(*asked) == registry.DEFAULT_MODEL
-    monkeypatch.setattr(registry, "variants", lambda: known)
-    assert registry.default_model("read") == registry.DEFAULT_MODEL
     picture().save(tmp_path / "a.png")
-    assert run(["read", str(tmp_path / "a.png")]) == 2
+    assert run(["read", str(tmp_path / "a.png"), "--max-new-tokens", "3"]) == 0
+    assert registry.PAGE_LIMITS in capsys.readouterr().err
+    assert run(["read", str(tmp_path / "a.png"), "--max-new-tokens", "3", "--quiet"]) == 0
+    assert capsys.readouterr().err == ""
+    assert run(["segment", str(tmp_path / "a.png"), "a dog"]) == 2
     said = capsys.readouterr().err
-    assert "seesay/mini cannot read" in said
+    assert "seesay/mini cannot segment" in said
     assert "Florence-2-base" in said
-
-
-def _with(variant: Any, weights: Path) -> Any:
-    import dataclasses
-
-    return dataclasses.replace(variant, weights=weights)

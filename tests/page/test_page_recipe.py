@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from seesay.data import open_questions
 from seesay.families.florence2 import configs
 from seesay.families.florence2.processing import MEAN, STD
 from seesay.families.florence2.prompts import expand
@@ -17,6 +19,7 @@ from seesay.processing.bytelevel import ByteLevelTokenizer
 from seesay.recipes.made.labels import Sample, of_scene
 from seesay.recipes.made.pages import page
 from seesay.recipes.made.scenes import scene
+from seesay.recipes.page import judge
 from seesay.recipes.page.characters import COLUMNS, LETTERS, ROWS, places
 from seesay.recipes.page.pointing import Boxes, Sights, look_loss, mark_loss, nearly, slot_loss
 from seesay.recipes.page.samples import SCALE, Maker, Mixture, exposed
@@ -216,13 +219,14 @@ def test_the_box_of_a_thing_is_learnt_from_any_token_of_it(maker: Maker) -> None
     head = Boxes(64)
     each = len(batch.asked) // len(kept)
     source = torch.zeros(len(batch.asked), kept.shape[1], 64)
-    assert float(head.loss(source, sights, table)) > 6
-    with torch.no_grad():  # tokens that know the left side, and a head that says it four times
+    with torch.no_grad():
+        assert float(head.loss(source, sights, table)) > 6
+        # tokens that know the left side, and a head that says it four times
         head.weight.copy_(torch.eye(64).repeat(4, 1))
         left = (sights.boxes[..., 0] * 1000).long().clamp(0, 999)
-        source[:] = table[left].repeat_interleave(each, 0)
-        one = sights._replace(boxes=sights.boxes[..., :1].expand(-1, -1, 4))
-    assert float(head.loss(source / 30, one, table)) < float(head.loss(source / 30, sights, table))
+        source[:] = table[left].repeat_interleave(each, 0) / 30
+        lefts = sights._replace(boxes=sights.boxes[..., :1].expand(-1, -1, 4))
+        assert float(head.loss(source, lefts, table)) < float(head.loss(source, sights, table))
 
 
 def test_the_place_of_a_letter_in_its_square_is_learnt() -> None:
@@ -268,3 +272,15 @@ def test_reading_only_what_is_inked_is_reading_all_where_everything_is_inked(
 def test_the_shipped_checkpoint_is_small_and_whole() -> None:
     assert sum(path.stat().st_size for path in SHIPPED.iterdir()) <= 15_000_000
     assert load("seesay/page").config == configs.page()
+
+
+def test_every_task_is_judged_on_pictures_of_the_split_and_by_prompts_of_its_own(
+    tmp_path: Path,
+) -> None:
+    judge.make(tmp_path, 2)
+    for what in judge.MEASURED.values():
+        told = open_questions(str(tmp_path / what.pictures / f"{what.task[1:-1].lower()}.jsonl"))
+        assert len(told) >= 2
+        assert all(told[i].text.startswith(what.task) for i in range(len(told)))
+    with Image.open(tmp_path / "scenes/images/00001.png") as picture:
+        assert np.array_equal(picture, scene(judge.SEED, 1, SIZE, "test").image)

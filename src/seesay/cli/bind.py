@@ -22,7 +22,7 @@ from seesay.errors import InputError, ItemsFailed, StorageError, UsageError
 from seesay.family import resolve
 from seesay.names import printable, shown
 from seesay.regions import Regions
-from seesay.registry import default_model
+from seesay.registry import PAGE_LIMITS, PAGE_MODEL, default_model
 
 if TYPE_CHECKING:
     from seesay.tasks.task import Task
@@ -94,6 +94,8 @@ def command(task: Task) -> click.Command:
             chosen, device, dtype, optimize=not task.gradients, image_size=image_size
         )
         loaded.require(task.name)
+        if model is None and chosen == PAGE_MODEL:
+            note(PAGE_LIMITS, quiet=quiet)
         with Progress(task.command, len(requests), quiet=quiet) as progress:
             together = {} if batch_size is None else {"batch_size": batch_size}
             served = task.runner()(loaded, requests, **together)
