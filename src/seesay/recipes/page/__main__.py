@@ -31,10 +31,11 @@ def main() -> None:
             return
     export(last, told.work / "vocabulary", out)
     export(told.work / BEFORE, told.work / "vocabulary", told.work / "before")
-    if not (told.work / "test").exists():
-        judge.make(told.work / "test", told.count)
+    test = told.work / f"test-{judge.SEED}"
+    if not test.exists():
+        judge.make(test, told.count)
     figures = {
-        name: judge.measure(load(folder), told.work / "test")
+        name: judge.measure(load(folder), test)
         for name, folder in (("before", told.work / "before"), ("after", out))
     }
     (told.work / "figures.json").write_text(json.dumps(figures, indent=1) + "\n", "utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -42,9 +43,11 @@ MEASURED = {
 
 
 def make(out: Path, count: int, split: Split = "test") -> None:
-    """Write so many pages, pages of a few lines, and scenes of a split."""
+    """Write so many pages, pages of a few lines, and scenes of a split; all, or nothing."""
+    unfinished = out.with_name(f"{out.name}.tmp")
+    shutil.rmtree(unfinished, ignore_errors=True)
     for pictures in ("pages", "lines", "scenes"):
-        folder = out / pictures
+        folder = unfinished / pictures
         (folder / "images").mkdir(parents=True, exist_ok=True)
         rows: list[dict[str, Any]] = []
         for index in range(count):
@@ -62,6 +65,7 @@ def make(out: Path, count: int, split: Split = "test") -> None:
             if what.pictures == pictures:
                 lines = [_line(row) for row in rows if row["prefix"].startswith(what.task)]
                 (folder / _file(what)).write_text("".join(lines), "utf-8")
+    unfinished.rename(out)
 
 
 def measure(
@@ -78,7 +82,7 @@ def measure(
     Args:
         model: What is measured.
         data: What `make` wrote.
-        limit: The first so many pictures alone.
+        limit: So many prompts of each kind, drawn by a seed; None for all.
         only: Names in `MEASURED`.
         controls: Whether pictures and prompts are exchanged as well.
         **options: Fields of `seesay.generation.Options`.

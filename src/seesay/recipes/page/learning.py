@@ -18,6 +18,7 @@ from seesay.recipes.page.batches import Ahead
 from seesay.recipes.page.characters import right
 from seesay.recipes.page.samples import Batch, Maker, Mixture, Turns
 from seesay.recipes.page.student import Student
+from seesay.recipes.page.things import MOST
 from seesay.train.config import LoopConfig
 from seesay.train.loop import Learner, Outcome, fit
 from seesay.train.parallel import World
@@ -132,13 +133,19 @@ def made(
 
 
 def seen(student: Student, batches: list[Batch]) -> dict[str, float]:
-    """Return how much is right when all before it is given: letters in place, tokens, places."""
-    letters, tokens, places = [], [], []
+    """Return how much is right when all before it is given.
+
+    Letters in their places, what things are at each of their tokens, tokens written, places near.
+    """
+    letters, things, tokens, places = [], [], [], []
     for batch in batches:
         found = student.model.image(student.pixels(batch))
         told = torch.from_numpy(batch.letters).long()
         if bool((told > 0).any()):
-            letters.append(right(student.letters(found), told))
+            letters.append(right(student.letters(found), told)[None])
+        kinds = torch.from_numpy(batch.things[..., 0]).long()
+        named = student.things(found)[..., :MOST].argmax(-1)
+        things.append((named == kinds)[kinds > 0].float())
         prompt, written = student.prompt(found, batch)
         said, wanted = student.model(prompt).argmax(-1), written[:, 1:]
         counted = wanted != student.pad
@@ -147,10 +154,17 @@ def seen(student: Student, batches: list[Batch]) -> dict[str, float]:
         tokens.append((said == wanted)[counted & ~place].float())
         places.append(((said - wanted).abs() <= 15)[place].float())
     return {
-        "letters_right": float(torch.stack(letters).mean()) if letters else 0.0,
-        "tokens_right": float(torch.cat(tokens).mean()),
-        "places_near": float(torch.cat(places).mean()) if len(torch.cat(places)) else 0.0,
+        "letters_right": _mean(letters) if letters else 0.0,
+        "things_right": _mean(things),
+        "tokens_right": _mean(tokens),
+        "places_near": _mean(places),
     }
+
+
+def _mean(parts: list[Tensor]) -> float:
+    """Return the mean of all values; 0 of none."""
+    values = torch.cat(parts)
+    return float(values.mean()) if len(values) else 0.0
 
 
 def share(module: nn.Module, world: World) -> None:
