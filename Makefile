@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 
 .PHONY: demo test check bench clean
 
-demo: $(VENV)/.run ## index a small gallery and search it in English and Chinese
+demo: $(VENV)/.run ## search a small gallery in English and Chinese, read a page, find things
 	$(BIN)/python examples/demo.py
 
 test: $(VENV)/.dev ## every test but the benchmarks

@@ -1,4 +1,4 @@
-"""`make demo`: index a small gallery, find pictures by English and Chinese words, name them, ask.
+"""`make demo`: search a small gallery by words, name pictures, ask; read a page, find things.
 
 Every line after a `$` is a command you can type; this script only types it for you.
 """
@@ -17,6 +17,7 @@ from seesay.cli.main import run
 
 HERE = Path(__file__).resolve().parent
 GALLERY = Path(os.path.relpath(HERE / "gallery"))
+SHEETS = Path(os.path.relpath(HERE / "sheets"))
 OUT = Path("demo")
 INDEX = OUT / "gallery.index"
 
@@ -34,6 +35,7 @@ ASKED = [
     ("dog-drawing.jpg", "what is this?"),
     ("train-drawing.jpg", "is this a photo or a drawing?"),
 ]
+PAGE_QUESTIONS = ["What is the title?", "What is the phone?", "What is the city?"]
 
 
 def type_command(*words: object) -> None:
@@ -57,6 +59,7 @@ def main() -> None:
     started = time.perf_counter()
     OUT.mkdir(exist_ok=True)
     page, drawing = OUT / "search.html", OUT / "relevance.png"
+    lines, things = OUT / "lines.png", OUT / "things.png"
     cat, bee = GALLERY / "tabby-cat.jpg", GALLERY / "honey-bee.jpg"
     print("seesay 看图说话: finding pictures by words, with no network")
     forget_other_models()
@@ -70,12 +73,16 @@ def main() -> None:
     type_command("caption", *(GALLERY / name for name in DESCRIBED))
     for name, question in ASKED:
         type_command("ask", GALLERY / name, question)
+    note, form, scene = (SHEETS / f"{name}.png" for name in ("note", "form", "things"))
+    type_command("read", note, "--regions", "--save-annotated", lines)
+    type_command("ask", "--document", form, *PAGE_QUESTIONS)
+    type_command("detect", scene, "--save-annotated", things)
     type_command("search", INDEX, "animals", "-k", 12, "--html", page)
     columns = shutil.get_terminal_size().columns
     print("\n" + "-" * min(columns, 60))
     print(f"done in {time.perf_counter() - started:.0f} s; look at")
-    print(f"  {page.resolve()}")
-    print(f"  {drawing.resolve()}")
+    for made in (page, drawing, lines, things):
+        print(f"  {made.resolve()}")
     print("and at your own pictures:  .venv/bin/seesay search ~/Pictures 'a red bicycle'")
 
 

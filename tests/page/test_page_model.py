@@ -6,15 +6,20 @@ from one that works.
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 import seesay
 from seesay.evaluate.text.edits import anls
 from seesay.model import Model
 from seesay.recipes.made.pages import Page, page
+from seesay.recipes.made.scenes import Scene, scene
 from seesay.recipes.page.samples import SCALE
 from seesay.recipes.page.trace import SIZE
 
+FOUND = 0.5
+"""Intersection over union from which a box is right."""
 SEED = 77
 """Of pictures that neither training nor the card's figures have seen."""
 
@@ -49,3 +54,38 @@ def test_lines_of_unseen_pages_are_read_in_their_boxes(model: Model, pages: list
     said = model.read([p.image for p, _ in wanted], boxes=boxes)
     good = [anls(o.text, [line.text]) for o, (_, line) in zip(said, wanted, strict=True)]
     assert sum(good) / len(good) > 0.4
+
+
+def test_drawings_of_an_unseen_vendor_are_found(model: Model) -> None:
+    scenes = [scene(SEED, i, SIZE, "test") for i in range(12)]
+    found = model.detect([s.image for s in scenes])
+    turned = found[1:] + found[:1]
+    assert _recall(scenes, found) > 0.35 > 0.1 > _recall(scenes, turned)
+
+
+def test_phrases_are_found_where_they_are_and_others_elsewhere(model: Model) -> None:
+    scenes = [scene(SEED, i, SIZE, "test") for i in range(12)]
+    found = model.ground([s.image for s in scenes], [s.caption for s in scenes])
+    right = total = 0
+    for drawn, said in zip(scenes, found, strict=True):
+        for phrase, group in zip(drawn.mentioned, drawn.groups, strict=True):
+            boxes = [r.box for r in said.regions if r.label == phrase]
+            right += any(_overlap(b, t.box) >= FOUND for b in boxes for t in group.things)
+            total += 1
+    assert right / total > 0.4
+
+
+def _recall(scenes: list[Scene], found: list[Any]) -> float:
+    """Return which part of the things was found, with their names."""
+    right = [
+        any(r.label == t.name and _overlap(r.box, t.box) >= FOUND for r in said.regions)
+        for drawn, said in zip(scenes, found, strict=True)
+        for t in drawn.things
+    ]
+    return sum(right) / len(right)
+
+
+def _overlap(a: Any, b: Any) -> float:
+    wide, high = min(a.x2, b.x2) - max(a.x1, b.x1), min(a.y2, b.y2) - max(a.y1, b.y1)
+    both = max(0.0, wide) * max(0.0, high)
+    return both / ((a.x2 - a.x1) * (a.y2 - a.y1) + (b.x2 - b.x1) * (b.y2 - b.y1) - both)

@@ -18,7 +18,9 @@ from repo.source_tree import ROOT
 from seesay.checkpoints.convert import convert
 from seesay.cli.commands.models import task_table
 from seesay.cli.main import cli, run
-from seesay.families.florence2.prompts import OPTIONS
+from seesay.families.florence2.configs import Florence2Config
+from seesay.families.florence2.prompts import prompts
+from seesay.family import Asking
 from seesay.train.config import TrainConfig
 from seesay.train.loop import Outcome
 from seesay.train.run import run as train
@@ -66,6 +68,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("page.png", "letter.png", "street.jpg", "poster.jpg"):
         picture(300, 400).save(tmp_path / name)
     shutil.copytree(tmp_path / "photos", tmp_path / "pictures")
+    shutil.copytree(ROOT / "examples" / "sheets", tmp_path / "examples" / "sheets")
     (tmp_path / "clip").mkdir()
     for i in range(6):
         picture(60, 50, i).save(tmp_path / "clip" / f"{i}.jpg")
@@ -95,9 +98,14 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         # patterns and adapters are of the real model's names, and the tiny one has them too
         return train(dataclasses.replace(short, data=data), out, **how)
 
-    # random weights seldom end a text, and a thousand tokens are allowed
-    short = dataclasses.replace(OPTIONS, max_new_tokens=24)
-    monkeypatch.setattr("seesay.families.florence2.prompts.OPTIONS", short)
+    def ask_briefly(config: Florence2Config) -> dict[str, Asking]:
+        # random weights seldom end a text, and a thousand tokens are allowed
+        return {
+            task: dataclasses.replace(asking, options=asking.options.changed(max_new_tokens=24))
+            for task, asking in prompts(config).items()
+        }
+
+    monkeypatch.setattr("seesay.families.florence2.prompts.prompts", ask_briefly)
     monkeypatch.setattr("seesay.train.run.run", run_shortly)
     monkeypatch.setattr("seesay.checkpoints.hub.fetch", fetch)
     monkeypatch.chdir(tmp_path)

@@ -78,7 +78,6 @@ STAGES = (
     ),
     Stage("asking", _both(40), _loop(5000, 8e-4), sparse=True),
     Stage("resting", _both(50), _loop(1800, 8e-4, "cosine", 0.02), sparse=True),
-    Stage("whole", _both(60), _loop(120, 4e-5, "cosine", 0.05)),
 )
 """What is learnt, in this order."""
 BEFORE = "reading"
