@@ -32,6 +32,7 @@ class Variant:
         weights: A native checkpoint folder inside the package, or None.
         released: The address of a page with files of its weights that are not on the hub, or None.
         licence: The licence of the weights, when it differs from the family's.
+        limits: What who did not choose this variant is told when it is the default; or empty.
     """
 
     config: Callable[[], Any]
@@ -41,6 +42,7 @@ class Variant:
     weights: Path | None = None
     released: str | None = None
     licence: str | None = None
+    limits: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

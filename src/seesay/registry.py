@@ -24,10 +24,6 @@ DEFAULT_MODEL = "seesay/mini"
 PAGE_MODEL = "seesay/page"
 PAGE_TASKS = ("document", "read", "detect", "ground")
 """What `PAGE_MODEL` is the default of; `document` is the switch of questions about one."""
-PAGE_LIMITS = (
-    "seesay/page, the default, is small: it reads sheets of about ten lines and finds drawings of "
-    "36 kinds of things; for scans and photographs say --model microsoft/Florence-2-base-ft"
-)
 
 
 def family(name: str) -> Family:

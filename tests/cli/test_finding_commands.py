@@ -141,7 +141,7 @@ def test_what_is_typed_is_what_is_asked(
 ) -> None:
     image = str(photos / "0.png")
     typed = [image if arg == "{}" else arg for arg in args]
-    code, out, err = say(*typed, *([] if "{}" in args else [image]), "--json")
+    code, out, err = say(*typed, *([] if "{}" in args else [image]), "--json", "--quiet")
     assert (code, err) == (0, "")
     assert len(json.loads(out)["results"]) == 1
     assert script.asked[0][0].startswith(asked)
@@ -161,19 +161,26 @@ def test_many_boxes_are_described_at_once(say: Say, script: Script, photos: Path
     assert [result["caption"] for result in json.loads(out)["results"]] == ["a cat", "a dog"] * 2
 
 
-def test_what_was_cut_off_is_named_beside_the_answers(
+def test_answers_whose_last_part_is_missing_are_named_beside_them(
     say: Say, script: Script, photos: Path
 ) -> None:
     script.lines = lambda asked: "a cat<loc_1><loc_2>" if "Locate" in asked else "words"
     code, out, err = say("ground", photos, "a cat")
     assert code == 0
-    cut = f"cut off before the end: {photos / '0.png'}  a cat, {photos / '1.png'}  a cat; --max-new"
-    assert cut in err
-    assert "cut off" not in out
-    assert "cut off" not in say("ground", photos, "a cat", "--quiet")[2]
-    assert "cut off" not in say("ground", photos / "0.png", "a cat", "--json")[2]
+    names = f"{photos / '0.png'}  a cat, {photos / '1.png'}  a cat"
+    assert f"ended by itself, its last part incomplete: {names}\n" in err
+    assert "--max-new-tokens" not in err  # more would change nothing
+    assert "cut off" not in err
+    assert "incomplete" not in out
+    assert "incomplete" not in say("ground", photos, "a cat", "--quiet")[2]
+    assert "incomplete" not in say("ground", photos / "0.png", "a cat", "--json")[2]
+    script.lines = lambda asked: "a cat<loc_1><loc_2><loc_3><loc_4>a dog"
+    assert "incomplete" in say("detect", photos / "0.png")[2]  # a label without a place
+    script.lines = lambda asked: "words"
     for command in ("read", "caption"):
-        assert "cut off" not in say(command, photos / "0.png")[2]
+        _, _, err = say(command, photos / "0.png")
+        assert "incomplete" not in err
+        assert "cut off" not in err
 
 
 @pytest.mark.parametrize("command", ["caption", "read", "ask"])
@@ -182,6 +189,8 @@ def test_a_text_that_a_length_ended_is_cut_off(say: Say, photos: Path, command: 
     _, out, err = say(command, photos / "0.png", *asked, "--max-new-tokens", 2)
     assert out
     assert "cut off before the end" in err
+    assert "--max-new-tokens lets more be written" in err
+    assert "incomplete" not in err
 
 
 def test_a_list_may_be_given_in_pieces(say: Say, script: Script, photos: Path) -> None:
@@ -255,7 +264,7 @@ def test_without_a_model_the_one_for_pages_reads_and_finds_and_mini_does_the_res
         assert registry.default_model(*asked) == registry.DEFAULT_MODEL
     picture().save(tmp_path / "a.png")
     assert run(["read", str(tmp_path / "a.png"), "--max-new-tokens", "3"]) == 0
-    assert registry.PAGE_LIMITS in capsys.readouterr().err
+    assert registry.variant(registry.PAGE_MODEL)[1].limits in capsys.readouterr().err
     assert run(["read", str(tmp_path / "a.png"), "--max-new-tokens", "3", "--quiet"]) == 0
     assert capsys.readouterr().err == ""
     assert run(["segment", str(tmp_path / "a.png"), "a dog"]) == 2

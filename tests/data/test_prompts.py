@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 
@@ -12,7 +12,8 @@ from data.made import pictures, write
 from seesay.cli.main import run as command
 from seesay.data import open_dataset, open_prompts, open_questions
 from seesay.data.check import check
-from seesay.errors import InputError
+from seesay.data.readers.options import Options, Said
+from seesay.errors import InputError, UsageError
 from seesay.regions.locations import bins_in
 
 SIZE = (200, 100)
@@ -113,10 +114,19 @@ def test_bad_boxes_are_left_out_and_stop_training(tmp_path: Path) -> None:
     bad: list[Any] = [[0, 0, 0, 5], [0, 0, 5], [150, 0, 100, 10], ["a", 1, 2, 3], None]
     things = [{"image_id": 1, "category_id": 3, "bbox": box} for box in bad]
     things += [{"image_id": 1, "category_id": 99, "bbox": [0, 0, 10, 10]}]
+    things += [{"image_id": 1, "category_id": [3], "bbox": [0, 0, 10, 10]}]
     findings = check(open_prompts(coco(tmp_path, annotations=things)))
-    assert findings.counts == {"bad-box": 6}
+    assert findings.counts == {"bad-box": 7}
     assert {finding.row for finding in findings.all} == {0}
     assert findings.good_rows() == [1]
+
+
+def test_ids_of_categories_are_compared_as_texts(tmp_path: Path) -> None:
+    things = [{"image_id": 1, "category_id": "3", "bbox": [0, 0, 200, 100]}]
+    kinds = [{"id": [7], "name": "light"}, {"id": 3, "name": "car"}]
+    path = coco(tmp_path, annotations=things, categories=kinds)
+    assert told(path)[0] == ("<OD>", ("car<loc_0><loc_0><loc_999><loc_999>",))
+    assert not check(open_prompts(path)).all
 
 
 def test_coco_captions_and_tables_of_captions_answer_one_prompt(tmp_path: Path) -> None:
@@ -193,7 +203,10 @@ def test_phrases_of_a_caption_are_spelt_as_listed(tmp_path: Path) -> None:
         ("car<LOC_1><loc_2>", "<LOC_1>"),
         ("car<lco_1><loc_2>", "<lco_1>"),
         ("car< loc_1><loc_2>", "< loc_1>"),
-        ("car<location_1>", "<location_1>"),
+        ("car<loc 5>", "<loc 5>"),
+        ("car<loc_-3>", "<loc_-3>"),
+        ("car<loc_1.5>", "<loc_1.5>"),
+        ("car<seg-7>", "<seg-7>"),
         ("car<loc_007>", "<loc_007>"),
         ("car<loc_1<loc_2>", "<loc_1:"),
         ("carloc_1><loc_2>", "loc_1>"),
@@ -209,8 +222,18 @@ def test_places_that_are_no_tokens_are_found_before_training(
     assert command(["data", "check", path, "--quiet"]) == 4
 
 
+@pytest.mark.parametrize(
+    "words",
+    ["<segment 3>", "<lo 5>", "<location>", "<location 1>", "<local shop>", "<loc>", "<local 24h>",
+     "<loc 5 is it>", "a < b > 5", "<locus_7>"],
+)  # fmt: skip
+def test_words_that_only_begin_like_places_are_none(tmp_path: Path, words: str) -> None:
+    path = lines(tmp_path / "rows.jsonl", {"prefix": f"<VQA>{words}?", "suffix": words})
+    assert not check(open_prompts(path)).all
+
+
 @pytest.mark.parametrize("suffix", ["yes</s>", "<s>yes", ["no", "yes<pad>"]])
-def test_what_the_model_sets_itself_is_found_in_answers(tmp_path: Path, suffix: Any) -> None:
+def test_tokens_that_end_texts_are_told_and_do_not_stop(tmp_path: Path, suffix: Any) -> None:
     path = lines(
         tmp_path / "rows.jsonl",
         {"prefix": "<OD>", "suffix": "car<loc_1><loc_2><loc_3><loc_999>"},
@@ -218,8 +241,37 @@ def test_what_the_model_sets_itself_is_found_in_answers(tmp_path: Path, suffix: 
     )
     found = check(open_prompts(path))
     assert found.counts == {"special-token": 1}
-    assert [finding.row for finding in found.stopping] == [1]
-    assert command(["data", "check", path, "--quiet"]) == 4
+    (finding,) = found.all
+    assert finding.row == 1
+    assert "a text begins or ends there" in finding.what
+    assert command(["data", "check", path, "--quiet"]) == 0
+    # a model whose tokenizer does not know them is asked about a letter that is struck out
+    asked = lines(tmp_path / "asked.jsonl", {"question": "what is <s>?", "answer": "html"})
+    assert not check(open_questions(asked)).stopping
+
+
+def test_only_rows_with_equal_answers_are_there_twice(tmp_path: Path) -> None:
+    path = lines(
+        tmp_path / "rows.jsonl",
+        {"prefix": "<CAPTION>", "suffix": "a cat"},
+        {"prefix": "<CAPTION>", "suffix": "a mat"},
+        {"prefix": "<CAPTION>", "suffix": "a cat"},
+    )
+    (finding,) = check(open_prompts(path)).all
+    assert (finding.kind, finding.row) == ("duplicate-row", 2)
+    assert finding.what == "is rows.jsonl:1 again"
+
+
+def test_who_said_nothing_among_others_is_left_out(tmp_path: Path) -> None:
+    path = lines(
+        tmp_path / "rows.jsonl",
+        {"question": "is it?", "answers": ["y", None]},
+        {"question": "is it?", "answers": [None, None]},
+    )
+    questions = open_questions(path)
+    assert [question.answers for question in questions] == [("y",)]
+    (finding,) = check(questions).stopping
+    assert (finding.kind, finding.where) == ("bad-row", "rows.jsonl:2")
 
 
 @pytest.mark.parametrize(
@@ -259,6 +311,16 @@ def test_things_in_pictures_that_are_not_listed_are_told(tmp_path: Path) -> None
         ("instances.json:image 1", "is listed twice"),
         ("instances.json:annotation 6", "is about image 9, which is not listed"),
     ]
+
+
+def test_options_are_said_by_their_names(tmp_path: Path) -> None:
+    assert get_type_hints(Said) == get_type_hints(Options)
+    path = lines(tmp_path / "rows.jsonl", {"prefix": "<OD>", "suffix": "a"})
+    for opened in (open_questions, open_prompts):
+        with pytest.raises(UsageError, match=r"no option txt_column\. Did you mean text_column"):
+            opened(path, txt_column="prefix")  # type: ignore[call-arg]
+    with pytest.raises(UsageError, match=r"no option promt\. Did you mean prompt"):
+        open_prompts(path, promt="<OD>")  # type: ignore[call-arg]
 
 
 def test_what_is_no_data_is_refused(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -95,9 +94,7 @@ def test_it_is_told_how_a_collection_was_made(made: Path) -> None:
     assert {"seesay", "pillow", "freetype"} == set(told["versions"])
 
 
-def test_type_may_stay_small_on_large_pages(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_type_may_stay_small_on_large_pages(tmp_path: Path) -> None:
     def height(*scale: str) -> float:
         folder = tmp_path / ("-".join(scale) or "grown")
         command = ["data", "make", "pages", "--out", str(folder), "--count", "1", "--seed", "6"]
@@ -110,11 +107,26 @@ def test_type_may_stay_small_on_large_pages(
 
     grown, same = height(), height("--scale", "1")
     assert grown > 1.5 * same
-    command = ["data", "make", "pages", "--out", str(tmp_path / "x"), "--count", "1"]
-    for scale, said in (("40", "scale=40: nothing fits 384 pixels"), ("0.1", "scale=0.1")):
-        assert run([*command, "--scale", scale]) == 2
-        assert said in capsys.readouterr().err
-        shutil.rmtree(tmp_path / "x", ignore_errors=True)
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("--scale 5", "scale=5: nothing fits 384 pixels"),
+        ("--size 128 --scale 1", "set smaller type with --scale"),
+        ("--scale 0.1", "scale=0.1"),
+        ("--scale 17", "give one of 0.25 to 16"),
+        ("--scale inf", "scale=inf"),
+        ("--scale nan", "scale=nan"),
+    ],
+)
+def test_type_that_cannot_be_set_is_refused_before_anything_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], how: str, said: str
+) -> None:
+    out = tmp_path / "x"
+    assert run(["data", "make", "pages", "--out", str(out), "--count", "1", *how.split()]) == 2
+    assert said in capsys.readouterr().err
+    assert not out.exists()
 
 
 def test_a_folder_with_something_in_it_is_refused(made: Path, tmp_path: Path) -> None:

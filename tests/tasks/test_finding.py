@@ -125,6 +125,7 @@ def test_regions_are_in_pixels_of_each_original(
     assert wide.regions[0].box == pytest.approx((1, 0.25, 999, 499.75))
     assert tall.regions[0].box == pytest.approx((0.05, 1.5, 49.95, 2998.5))
     assert wide.truncated  # the dog's box has no end
+    assert wide.finished  # the text has
     assert wide.raw.endswith("<loc_2>")
     assert wide.regions[0].score == pytest.approx(exp(LOGPROB))
     assert wide.score == pytest.approx(exp(LOGPROB))
@@ -193,6 +194,7 @@ def test_things_in_several_boxes_are_numbered(
 def test_a_text_that_runs_out_of_length_is_told(model: Model) -> None:
     [found] = model.read(picture(), max_new_tokens=5)
     assert found.truncated
+    assert not found.finished
     [short] = model.read(picture(), max_new_tokens=5, min_new_tokens=0, forced_eos_id=None)
     assert short.truncated
 
@@ -309,7 +311,8 @@ def test_an_outline_is_called_what_was_asked_for(
         (lambda m: m.detect(picture(), "cat", what="proposals"), "one of the two"),
         (lambda m: m.detect(picture(), what="cats"), r"cannot detect \(cats\)"),
         (lambda m: m.detect(picture(), []), "no phrases to look for"),
-        (lambda m: m.detect(picture(), ""), "needs something"),
+        (lambda m: m.detect(picture(), ["a", " "]), "phrase 1 is blank"),
+        (lambda m: m.detect(picture(), ""), "phrase 0 is blank"),
         (lambda m: m.detect(picture(), tiles=(0, 2)), "tiles="),
         (lambda m: m.detect(picture(), tiles=3), "tiles=3"),
         (lambda m: m.detect(picture(), num_beems=3), "num_beams"),

@@ -22,7 +22,7 @@ from seesay.errors import InputError, ItemsFailed, StorageError, UsageError
 from seesay.family import resolve
 from seesay.names import printable, shown
 from seesay.regions import Regions
-from seesay.registry import PAGE_LIMITS, PAGE_MODEL, default_model
+from seesay.registry import default_model, variant
 
 if TYPE_CHECKING:
     from seesay.tasks.task import Task
@@ -94,8 +94,8 @@ def command(task: Task) -> click.Command:
             chosen, device, dtype, optimize=not task.gradients, image_size=image_size
         )
         loaded.require(task.name)
-        if model is None and chosen == PAGE_MODEL:
-            note(PAGE_LIMITS, quiet=quiet)
+        if model is None and (limits := variant(chosen)[1].limits):
+            note(f"{chosen}, the default, {limits}", quiet=quiet)
         with Progress(task.command, len(requests), quiet=quiet) as progress:
             together = {} if batch_size is None else {"batch_size": batch_size}
             served = task.runner()(loaded, requests, **together)
@@ -211,16 +211,19 @@ def _exit_code(results: Sequence[Any], *, quiet: bool, strict: bool) -> int:
 
 
 def _report_cut(rows: Sequence[tuple[Any, Any]], names: Sequence[str], quiet: bool) -> None:
-    """Name on stderr what a length cut off, which JSON tells in its place."""
-    cut = [
-        "  ".join(map(str, _given(asked, names).values()))
-        for asked, result in rows
-        if getattr(result, "truncated", False)
-    ]
-    if cut:
+    """Name on stderr what is not whole, which JSON tells in its place."""
+    hint = "; --max-new-tokens lets more be written"
+    ended: dict[bool, list[str]] = {False: [], True: []}
+    for asked, result in rows:
+        if getattr(result, "truncated", False):
+            name = "  ".join(map(str, _given(asked, names).values()))
+            ended[getattr(result, "finished", False)].append(name)
+    for finished, cut in ended.items():
+        what = "ended by itself, its last part incomplete" if finished else "cut off before the end"
         more = f" and {len(cut) - 3} more" if len(cut) > 3 else ""
-        hint = "--max-new-tokens lets more be written"
-        note(f"cut off before the end: {', '.join(cut[:3])}{more}; {hint}", quiet=quiet)
+        if cut:
+            told = f"{what}: {', '.join(cut[:3])}{more}"
+            note(told if finished else told + hint, quiet=quiet)
 
 
 def _given(request: Any, names: Sequence[str]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from seesay.data.questions import Questions
+from seesay.data.questions import Question, Questions
 from seesay.data.record import Dataset, Finding
 from seesay.errors import InputError
 from seesay.processing.image import file_size, measure
@@ -31,7 +31,7 @@ KINDS = {
     "label-range": True,
     "bad-box": True,
     "bad-location": True,
-    "special-token": True,
+    "special-token": False,
     "blank-caption": False,
     "duplicate-row": False,
     "duplicate-picture": False,
@@ -43,13 +43,13 @@ KINDS = {
 Look = Literal["exists", "header", "decode"]
 
 _LOCATION = re.compile(
-    r"<(?:loc|seg)_?[^<>]*>|<\s*l[oc]{1,2}[a-z]*[\s_-]*-?\d[^<>]*>"
+    r"<\s*(?:loc|lco|seg)[\s_-]*\d[\w.]*[\s\d.,-]*>"
     r"|<(?:loc|seg)_?\d+(?![\d>])|(?<!<)loc_\d+>",  # a bracket is missing
     re.IGNORECASE,
 )
-"""What is meant to be a place, in whatever spelling."""
+"""What is meant to be a place, in whatever spelling: the word, then a number; no longer word."""
 _SPECIAL = re.compile(r"</?s>|<pad>")
-"""Starts, ends and padding, which the model sets and reads itself."""
+"""Starts, ends and padding, which models that know them set themselves; to others they are text."""
 _MARKS, _PLACES = {"<", ">"}, {*NAMES}
 _PALIGEMMA = re.compile(r"<loc[0-9]{4}>|<seg[0-9]{3}>")
 
@@ -154,7 +154,7 @@ def _check_questions(
         found += [Finding("no-answer", questions[i].where, "has no answer", i) for i in silent]
     found += _tokens(questions)
     if len(questions.pictures) == 1:  # else the same first picture says little
-        found += _rows(questions.pictures[0])
+        found += _rows(questions.pictures[0], lambda row: _answered(questions[row]))
     for pictures in questions.pictures:
         found += _pictures(pictures, look, workers, progress)
     images = {image for question in questions for image in question.images}
@@ -182,7 +182,7 @@ def _tokens(questions: Questions) -> Iterator[Finding]:
             yield Finding("bad-location", questions[i].where, f"{wrong}: {why}", i)
         special = next((found[0] for text in told if (found := _SPECIAL.search(text))), None)
         if special is not None:
-            why = "the model sets starts, ends and padding itself; leave it out"
+            why = "in models that have it as a token, a text begins or ends there; leave it out"
             yield Finding("special-token", questions[i].where, f"{special}: {why}", i)
 
 
@@ -191,11 +191,22 @@ def _sorted(found: Iterable[Finding]) -> list[Finding]:
     return sorted(found, key=lambda finding: place[finding.kind])
 
 
-def _rows(dataset: Dataset) -> Iterator[Finding]:
-    """What the listing alone tells: rows that come twice, labels that are none."""
+def _answered(question: Question) -> Hashable:
+    return question.answers, question.choices, question.right
+
+
+def _rows(
+    dataset: Dataset, more: Callable[[int], Hashable] = lambda row: None
+) -> Iterator[Finding]:
+    """What the listing alone tells: rows that come twice, labels that are none.
+
+    Args:
+        dataset: The records.
+        more: What a row has besides its record, by which it may differ from another.
+    """
     seen: dict[int, int] = {}
     for row, record in enumerate(dataset):
-        told = hash((record.image, record.texts, record.label))
+        told = hash((record.image, record.texts, record.label, more(row)))
         first = seen.setdefault(told, row)
         if first != row:
             yield Finding("duplicate-row", record.where, f"is {dataset[first].where} again", row)

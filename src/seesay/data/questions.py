@@ -250,12 +250,12 @@ def open_questions(
 
     Raises:
         InputError: Nothing there is known, or the listing cannot be read.
-        UsageError: An option does not fit what is there.
+        UsageError: There is no such option, or one does not fit what is there.
     """
     from seesay.data.readers import asked
     from seesay.data.readers.options import Options
 
-    return asked.read(os.fspath(path), Options(**said))
+    return asked.read(os.fspath(path), Options.of(said))
 
 
 def open_prompts(
@@ -278,9 +278,9 @@ def open_prompts(
 
     Raises:
         InputError: Nothing there is known, or the listing cannot be read.
-        UsageError: An option does not fit what is there.
+        UsageError: There is no such option, or one does not fit what is there.
     """
     from seesay.data.readers import prompted
     from seesay.data.readers.options import Options
 
-    return prompted.read(os.fspath(path), Options(**said), prompt)
+    return prompted.read(os.fspath(path), Options.of(said, "prompt"), prompt)

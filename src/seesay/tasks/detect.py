@@ -89,6 +89,9 @@ def run(
     model.require("detect")
 
     def ask(request: DetectInput) -> list[Question]:
+        for number, phrase in enumerate(request.phrases):
+            if not phrase.strip():
+                raise UsageError(f"phrase {number} is blank", "name what to look for, or leave it")
         form = "" if request.what == "objects" else request.what
         if request.phrases and form:
             raise UsageError(f"phrases are given, and {form} instead", "ask for one of the two")

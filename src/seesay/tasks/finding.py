@@ -57,10 +57,13 @@ class Found(Regions):
     Attributes:
         score: How sure the model was of what it wrote, 0 to 1: the geometric mean of the
             probabilities of its tokens.
+        finished: Whether it ended by itself, and not because it had become too long. One that did
+            is still `truncated` where its last region is not whole.
         image: The image, as it was given.
     """
 
     score: float
+    finished: bool = field(default=True, repr=False, metadata={"json": False})
     image: ImageInput = field(repr=False, compare=False, metadata={"json": False})
 
     def draw(self, image: Image.Image | Picture | None = None) -> Image.Image:
@@ -237,7 +240,7 @@ def _found(
     told["truncated"] |= not one.finished
     chosen = one.logprobs[options.forced_bos_id is not None :]  # what is forced is no choice
     sure = exp(sum(chosen) / max(1, len(chosen)))
-    return Found(**told, score=round(sure, 6), image=image)
+    return Found(**told, score=round(sure, 6), finished=one.finished, image=image)
 
 
 def labelled(boxes: Sequence[Box], found: list[Found]) -> Found:
@@ -266,6 +269,7 @@ def _together(found: list[Found], regions: list[Region], text: str) -> Found:
         regions=regions,
         raw="\n".join(one.raw for one in found),
         truncated=any(one.truncated for one in found),
+        finished=all(one.finished for one in found),
         score=round(sum(one.score for one in found) / len(found), 6),
     )
 

@@ -143,6 +143,7 @@ def piecewise(
         regions=kept,
         size=picture.size,
         truncated=any(answer.truncated for answer in answers),
+        finished=all(answer.finished for answer in answers),
         raw="\n".join(answer.raw for answer in answers),
         score=round(sum(answer.score for answer in answers) / len(answers), 6),
         image=request.image,

@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from typing import TypedDict
 
-from seesay.errors import UsageError
+from seesay.errors import UsageError, nearest
 
 
 class Said(TypedDict, total=False):
@@ -40,6 +40,26 @@ class Options:
     label_column: str | None = None
     separator: str | None = None
     root: str | os.PathLike[str] | None = None
+
+    @classmethod
+    def of(cls, said: Said, *besides: str) -> Options:
+        """Return what was said in arguments.
+
+        Args:
+            said: The arguments.
+            besides: Those that whoever was called takes itself, and that may be meant too.
+
+        Raises:
+            UsageError: There is no option of that name.
+        """
+        known = [field.name for field in dataclasses.fields(cls)]
+        for name in said:
+            if name not in known:
+                close = nearest(name, [*known, *besides])
+                raise UsageError(
+                    f"there is no option {name}.{close}", f"there are {', '.join(known)}"
+                )
+        return cls(**said)
 
     def only(self, form: str, *allowed: str) -> None:
         """Refuse options that a format has no use for.

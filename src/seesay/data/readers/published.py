@@ -119,11 +119,11 @@ def _easy(name: str, content: list[Any]) -> Iterator[Row]:
 def _boxes(name: str, content: dict[str, Any], findings: list[Finding]) -> Iterator[Row]:
     """COCO's pictures with their things; crowds are none."""
     listed = (each for each in content.get("categories", ()) if isinstance(each, dict))
-    names = {each.get("id"): each.get("name") for each in listed}
+    names = {str(each.get("id")): each.get("name") for each in listed}
     images, notes = by_image(name, content, findings)
     for image in images:
         here = [
-            {"label": names.get(note.get("category_id")), "bbox": note.get("bbox")}
+            {"label": names.get(str(note.get("category_id"))), "bbox": note.get("bbox")}
             for note in notes.get(image["id"], ())
             if not note.get("iscrowd")
         ]

@@ -41,15 +41,19 @@ def check_text(name: str, value: Any) -> None:
 def check_texts(name: str, value: Any) -> None:
     """Refuse what is neither a text nor a list of them, or of what annotators said.
 
+    Who said nothing among others is left out; a list of nothing else is refused.
+
     Raises:
         Refused: It is not.
     """
     several = isinstance(value, (list, tuple))
+    among = " in its list" if several else ""
     for item in value if several else [value]:
         told = isinstance(item, Mapping) and "answer" in item
-        if (item is None and several) or (not told and isinstance(item, (list, tuple, Mapping))):
-            among = " in its list" if several else ""
+        if not told and isinstance(item, (list, tuple, Mapping)):
             raise Refused(f"{name} has {_kind(item)}{among}, and no text")
+    if several and value and all(item is None for item in value):
+        raise Refused(f"{name} has null{among}, and no text")
 
 
 def right_of(value: Any, choices: Sequence[str]) -> int | None:

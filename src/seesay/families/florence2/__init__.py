@@ -44,6 +44,8 @@ FAMILY = Family(
             config=deferred(_CONFIGS + "page"),
             settings=deferred(_SETTINGS, size=256),
             weights=Path(__file__).with_name("weights"),
+            limits="reads sheets of about ten lines and finds drawings of 36 kinds of things; for "
+            "scans and photographs say --model microsoft/Florence-2-base-ft",
         ),
     },
 )

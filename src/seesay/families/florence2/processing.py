@@ -225,8 +225,8 @@ def make_processor(
     """Return the processor of a checkpoint; a folder without a tokenizer gets the published one.
 
     Raises:
-        CheckpointError: The settings or the tokenizer's files are damaged, tokens were added that
-            the model has no rows for, or pixels of this size are more than it has positions for.
+        CheckpointError: The settings or the tokenizer's files are damaged, or pixels of this size
+            are more than it has positions for.
     """
     image, rows = from_dict(ImageSpec, settings["image"]), config.text.vocab_size
     tokenizer = ByteLevelTokenizer.from_folder(folder) if folder else None
@@ -237,17 +237,21 @@ def make_processor(
     told: dict[str, Any] = {"compat": settings.get("compat")}
     if tokenizer is not None:
         whole, tokenizer = tokenizer, tokenizer.below(rows)
-        gone = [name for name in whole.whole if name not in tokenizer.vocabulary]
+        left_out = {*whole.whole} - {*tokenizer.vocabulary} - {IMAGE_TOKEN, *ADDED}
         if tokenizer.size > rows:
             told["why_none"] = (
                 f"the tokenizer's ids reach {tokenizer.size - 1}, the model's {rows - 1}"
             )
             tokenizer = None
-        elif set(gone) - {IMAGE_TOKEN, *ADDED}:
-            raise CheckpointError(
-                f"the tokenizer has {', '.join(gone[-3:])}, and the model's table of tokens ends "
-                f"at {rows} rows",
-                "resize the model's embeddings to the tokenizer, and save it again",
+        elif left_out:
+            names = [name for name in whole.whole if name in left_out]
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            _log.warning(
+                "the model's table of tokens ends at %d rows, so %s%s of its tokenizer are left "
+                "out: they are read as plain text until the embeddings are resized to it",
+                rows,
+                ", ".join(names[:3]),
+                more,
             )
     return Florence2Processor(
         image,

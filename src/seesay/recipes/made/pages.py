@@ -22,6 +22,8 @@ from seesay.recipes.made.vocabulary import Split, Vocabulary
 
 SIZE = 384
 LEVELS = (1, 2, 3)
+SCALES = (0.25, 16.0)
+"""The least and the most scale of type: that of 13 pixels has 3 then, or 208."""
 _SHARES = {"sans": 50, "serif": 34, "mono": 10, "hand": 6}
 
 
@@ -78,9 +80,11 @@ def page(
             unless this is given. A large page with small type is what high resolution is for.
 
     Raises:
-        UsageError: Type of this size is too large for the page.
+        UsageError: The scale is none, or type of this size is too large for the page.
     """
     scale = size / SIZE if scale is None else scale
+    if not SCALES[0] <= scale <= SCALES[1]:
+        raise UsageError(f"scale={scale:g}", f"give one of {SCALES[0]:g} to {SCALES[1]:g}")
     for attempt in range(100):
         draw = random.Random(f"{seed}/{index}/{level}/{split}/{attempt}")
         sheet = Sheet(size)
@@ -94,7 +98,10 @@ def page(
             continue
         done = sheet.finish(draw, level)
         return Page(done.image, named, done.lines, done.words, done.characters, questions, caption)
-    raise UsageError(f"scale={scale:g}: nothing fits {size} pixels", "set smaller type")
+    raise UsageError(
+        f"scale={scale:g}: nothing fits {size} pixels",
+        "set smaller type with --scale (in Python scale=), or make larger pages",
+    )
 
 
 LAYOUTS = {

@@ -26,8 +26,6 @@ from seesay.recipes.made.vocabulary import SPLITS, Split
 
 QUALITY = 92
 """Of the JPEG files."""
-LEAST = 0.25
-"""Scale of type: that of 13 pixels has 3 then."""
 
 Advance = Callable[[], None]
 
@@ -60,9 +58,10 @@ def write_pages(
     if level not in LEVELS:
         raise UsageError(f"level={level}", "levels are 1 to 3")
     scale = size / SIZE if scale is None else scale
-    if not scale >= LEAST:
-        raise UsageError(f"scale={scale:g}", f"type is legible from {LEAST} on")
-    counts = _begin(out, count, size)
+    _check(out, count, size)
+    for split in SPLITS:  # what cannot be made is refused before anything is written
+        page(seed, 0, level, size, split, scale)
+    counts = _begin(out, count)
     lines: dict[str, int] = {}
     for split, pages in counts.items():
         samples, words, texts = [], [], CocoText(split)
@@ -94,7 +93,8 @@ def write_scenes(
     Besides the JSON lines of each split: `instances_<split>.json` with boxes and outlines in COCO's
     form. Arguments, result and errors are those of `write_pages`.
     """
-    counts = _begin(out, count, size)
+    _check(out, count, size)
+    counts = _begin(out, count)
     lines: dict[str, int] = {}
     for split, scenes in counts.items():
         samples, coco = [], Coco(split)
@@ -117,13 +117,17 @@ def counted(count: int) -> dict[Split, int]:
     return {split: count if split == "train" else max(1, count // 10) for split in SPLITS}
 
 
-def _begin(out: Path, count: int, size: int) -> dict[Split, int]:
+def _check(out: Path, count: int, size: int) -> None:
     if count < 1:
         raise UsageError(f"count={count}", "make at least one picture")
     if not 128 <= size <= 2048:
         raise UsageError(f"size={size}", "sides of 128 to 2048 pixels can be made")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out} has something in it", "name a folder that is new or empty")
+
+
+def _begin(out: Path, count: int) -> dict[Split, int]:
+    """Make the folders; return how many pictures go into each."""
     counts = counted(count)
     for split in counts:
         (out / "images" / split).mkdir(parents=True)
