@@ -30,6 +30,7 @@ from seesay.tasks.tiles import (
     as_grid,
     best_answer,
     cut,
+    halved,
     in_rows,
     parts,
     piecewise,
@@ -148,6 +149,30 @@ def test_lines_that_share_no_letters_stay_apart() -> None:
     assert stitched("Invoice num#", "#e number 5") == "Invoice number 5"
     assert stitched("total due", "31.12.1998") is None
     assert stitched("", "abc") is None
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "joined"),
+    [
+        # letters that an edge cut were read wrongly on both sides of it
+        ("decided it was tin", "vas time to wear", "decided it was time to wear"),
+        ("and sell the part", "ne parts, Workers", "and sell the parts, Workers"),
+        ("travel time berw,", "between home", "travel time between home"),
+    ],
+)
+def test_halves_that_read_differently_meet_where_both_have_a_space(
+    left: str, right: str, joined: str
+) -> None:
+    begins = Region(left, box=Box(0, 0, LETTER * len(left), 20))
+    starts = joined.index(right[-6:]) + 6 - len(right)
+    ends = Region(right, box=Box(LETTER * starts, 1, LETTER * len(joined), 21))
+    assert halved(begins, ends) == joined
+
+
+def test_halves_without_a_space_meet_in_the_middle_of_what_both_saw() -> None:
+    left = Region("908-136x?", box=Box(0, 0, 90, 20))
+    right = Region("!x-8758", box=Box(60, 0, 130, 20))
+    assert halved(left, right) == "908-136x-8758"
 
 
 def test_lines_side_by_side_are_one_row() -> None:

@@ -36,6 +36,8 @@ THINGS = 10_000
 """More than a tile can have things of several parts."""
 SEAM = 3
 """How many letters the halves of a line must share to be joined there."""
+ALIKE = 2.5
+"""How many letters apart spaces of two halves may be that are taken for one."""
 
 
 TILES = {"help": "Look at the picture in so many rows and columns of parts, as 3x2."}
@@ -125,7 +127,7 @@ def piecewise(
     for number, ((place, _), answer) in enumerate(zip(views, answers, strict=True)):
         moved = [_moved(region, place, number) for region in answer.regions]
         seen += [
-            _Sighting(one, frozenset({number}), _borders(one.box, place, whole)) for one in moved
+            _Sighting(one, frozenset({number}), _borders(one, place, whole)) for one in moved
         ]
     if any(one.region.quad is not None for one in seen):
         in_tiles = [one for one in seen if reads or one.views != {0}]
@@ -201,12 +203,16 @@ def _moved(region: Region, place: Place, view: int) -> Region:
     )
 
 
-def _borders(box: Box, place: Place, whole: Place) -> tuple[bool, bool, bool, bool]:
-    """Which edges of a box lie on an edge of its tile that is none of the picture."""
-    near = 0.02 * max(place[2] - place[0], place[3] - place[1])
+def _borders(region: Region, place: Place, whole: Place) -> tuple[bool, bool, bool, bool]:
+    """Which edges of a region lie on an edge of its tile that is none of the picture.
+
+    Of a line a letter that the edge cuts may not have been read, so it may end before it.
+    """
+    near = 0.02 if region.quad is None else 0.05
+    near *= max(place[2] - place[0], place[3] - place[1])
     left, top, right, bottom = (
         edge != outer and abs(value - edge) <= near
-        for value, edge, outer in zip(box, place, whole, strict=True)
+        for value, edge, outer in zip(region.box, place, whole, strict=True)
     )
     return left, top, right, bottom
 
@@ -270,8 +276,7 @@ def _joined(a: _Sighting, b: _Sighting) -> _Sighting | None:
         return None
     letters = len(left.region.label) * both / left.region.box.width
     text = stitched(left.region.label, right.region.label, ceil(letters) + 2)
-    if text is None:
-        return None
+    text = text or halved(left.region, right.region)
     begins, ends = (one.region.quad or one.region.box.corners for one in (left, right))
     quad = (begins[0], ends[1], ends[2], begins[3])
     scores = [one.region.score for one in (left, right) if one.region.score is not None]
@@ -297,6 +302,38 @@ def stitched(left: str, right: str, most: int | None = None) -> str | None:
     if match.size < SEAM:
         return None
     return left[: start + match.a] + right[match.b :]
+
+
+def halved(left: Region, right: Region) -> str:
+    """Join two halves of a line that read differently: letters at the edge of a tile are cut.
+
+    They are joined where both have a space at nearly the same place, and what stands beyond it is
+    left out; else in the middle of what both saw. Letters count as equally wide.
+    """
+    wide = left.box.width / max(1, len(left.label))
+    seam = (right.box.x1, left.box.x2)
+
+    def place(half: Region, index: int) -> float:
+        return half.box.x1 + index * half.box.width / max(1, len(half.label))
+
+    def gaps(half: Region, edge: int) -> list[tuple[float, int, float]]:
+        """Places where a half can be cut, in it and in the picture, and how unlikely they are."""
+        spaces = [i for i, letter in enumerate(half.label) if letter == " "]
+        inside = [i for i in spaces if seam[0] - wide <= place(half, i) <= seam[1] + wide]
+        return [(place(half, i), i, 0.0) for i in inside] + [(place(half, edge), edge, wide)]
+
+    off, i, j = min(
+        (abs(x - y) + a + b, i, j)
+        for x, i, a in gaps(left, len(left.label))
+        for y, j, b in gaps(right, 0)
+    )
+    if off <= ALIKE * wide:
+        return f"{left.label[:i].rstrip()} {right.label[j:].lstrip()}"
+    middle = sum(seam) / 2
+    first, second = (
+        round((middle - half.box.x1) / half.box.width * len(half.label)) for half in (left, right)
+    )
+    return left.label[:first] + right.label[max(0, second) :]
 
 
 def in_rows(regions: Sequence[Region]) -> list[Region]:
