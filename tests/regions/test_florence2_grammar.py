@@ -16,13 +16,13 @@ from seesay.families.florence2.parsing import GRAMMARS, grammar_of, parse, spell
 from seesay.families.florence2.prompts import OPTIONS
 from seesay.generation import Options, decode
 from seesay.generation.rules import Draft
-from seesay.processing.bytelevel import _BYTES, SPECIAL, ByteLevelTokenizer
+from seesay.processing.bytelevel import BYTES, SPECIAL, ByteLevelTokenizer
 from seesay.regions.locations import NAMES, bins_in
 from seesay.types import Prompt
 
 SIGNS = ("<sep>", "<poly>", "</poly>", "<and>")
 TOKENS = ByteLevelTokenizer(
-    {token: i for i, token in enumerate([*SPECIAL, *_BYTES, *NAMES, *SIGNS])},
+    {token: i for i, token in enumerate([*SPECIAL, *BYTES, *NAMES, *SIGNS])},
     [],
     [*NAMES, *SIGNS],
 )

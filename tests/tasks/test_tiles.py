@@ -169,6 +169,16 @@ def test_halves_that_read_differently_meet_where_both_have_a_space(
     assert halved(begins, ends) == joined
 
 
+def test_halves_of_nothing_and_ends_that_touch_lose_and_add_no_letter() -> None:
+    def half(label: str, x1: float, x2: float) -> Region:
+        return Region(label, box=Box(x1, 0, x2, 20))
+
+    assert halved(half("", 0, 100), half("hello world", 80, 175)) == "hello world"
+    assert halved(half("hello worl", 0, 100), half("", 80, 175)) == "hello worl"
+    assert halved(half("abcdef", 0, 100), half("xyz", 82, 82)) == "abcdef"
+    assert halved(half("unbroken", 0, 80), half("letters", 77, 147)) == "unbrokenletters"
+
+
 def test_halves_without_a_space_meet_in_the_middle_of_what_both_saw() -> None:
     left = Region("908-136x?", box=Box(0, 0, 90, 20))
     right = Region("!x-8758", box=Box(60, 0, 130, 20))

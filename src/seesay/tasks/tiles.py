@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
-from math import ceil
+from math import ceil, inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from seesay.errors import InputError, UsageError
@@ -126,9 +126,7 @@ def piecewise(
     seen = []
     for number, ((place, _), answer) in enumerate(zip(views, answers, strict=True)):
         moved = [_moved(region, place, number) for region in answer.regions]
-        seen += [
-            _Sighting(one, frozenset({number}), _borders(one, place, whole)) for one in moved
-        ]
+        seen += [_Sighting(one, frozenset({number}), _borders(one, place, whole)) for one in moved]
     if any(one.region.quad is not None for one in seen):
         in_tiles = [one for one in seen if reads or one.views != {0}]
         kept = _lines(in_tiles, grid)
@@ -307,26 +305,27 @@ def stitched(left: str, right: str, most: int | None = None) -> str | None:
 def halved(left: Region, right: Region) -> str:
     """Join two halves of a line that read differently: letters at the edge of a tile are cut.
 
-    They are joined where both have a space at nearly the same place, and what stands beyond it is
-    left out; else in the middle of what both saw. Letters count as equally wide.
+    They are joined where a space of one is near a space or the end of the other, and what stands
+    beyond it is left out; else in the middle of what both saw. Letters count as equally wide.
     """
-    wide = left.box.width / max(1, len(left.label))
+    if not (left.label and right.label and left.box.width and right.box.width):
+        return left.label or right.label
+    wide = left.box.width / len(left.label)
     seam = (right.box.x1, left.box.x2)
 
     def place(half: Region, index: int) -> float:
-        return half.box.x1 + index * half.box.width / max(1, len(half.label))
+        return half.box.x1 + index * half.box.width / len(half.label)
 
-    def gaps(half: Region, edge: int) -> list[tuple[float, int, float]]:
-        """Places where a half can be cut, in it and in the picture, and how unlikely they are."""
-        spaces = [i for i, letter in enumerate(half.label) if letter == " "]
-        inside = [i for i in spaces if seam[0] - wide <= place(half, i) <= seam[1] + wide]
-        return [(place(half, i), i, 0.0) for i in inside] + [(place(half, edge), edge, wide)]
+    def spaces(half: Region) -> list[tuple[float, int]]:
+        found = [(place(half, i), i) for i, letter in enumerate(half.label) if letter == " "]
+        return [(x, i) for x, i in found if seam[0] - wide <= x <= seam[1] + wide]
 
-    off, i, j = min(
-        (abs(x - y) + a + b, i, j)
-        for x, i, a in gaps(left, len(left.label))
-        for y, j, b in gaps(right, 0)
-    )
+    ends, starts = spaces(left), spaces(right)
+    ways = [(abs(x - y), i, j) for x, i in ends for y, j in starts]
+    # an end may be that of a word that the edge cut, so it must be nearer
+    ways += [(abs(x - seam[0]) + wide, i, 0) for x, i in ends]
+    ways += [(abs(seam[1] - y) + wide, len(left.label), j) for y, j in starts]
+    off, i, j = min(ways, default=(inf, 0, 0))
     if off <= ALIKE * wide:
         return f"{left.label[:i].rstrip()} {right.label[j:].lstrip()}"
     middle = sum(seam) / 2
