@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,7 +22,8 @@ from torch import Tensor
 
 import seesay
 from benchmarks.harness import Comparison, compare
-from seesay.generation import Options, decode
+from seesay.families.florence2.prompts import OPTIONS as RELEASED
+from seesay.generation import decode
 from seesay.types import Prompt
 
 BASELINE = "transformers bf16"
@@ -29,19 +31,13 @@ IMAGE_TOKEN, IMAGE_TOKENS = 51289, 577
 PROMPT = (0, 2264, 473, 5, 2274, 6190, 116, 2)
 """<s>What does the image describe?</s>"""
 TOKENS, BUDGET = 30, 300.0
-OPTIONS = Options(
-    num_beams=3,
-    early_stopping=True,
-    no_repeat_ngram_size=3,
-    forced_bos_id=0,
-    forced_eos_id=2,
-    max_new_tokens=TOKENS,
-    min_new_tokens=TOKENS,
-)
+OPTIONS = RELEASED.changed(max_new_tokens=TOKENS, min_new_tokens=TOKENS)
 OURS = {"fp32": ("float32", True), "bf16": ("bfloat16", True), "int8": ("bfloat16", "int8")}
 """Name -> dtype and `optimize`."""
 
 Ids = list[list[int]]
+Writer = Callable[[Any, Tensor], Ids]
+"""Writes with a model, from what it is given."""
 
 
 @dataclass
@@ -109,8 +105,8 @@ def run(batches: tuple[int, ...] = (1, 4)) -> list[Comparison]:
         return [
             *(_vision(both, pixels[:batch]) for batch in batches),
             _encoder(both),
-            *(_decoding(both, read[:batch]) for batch in batches),
-            *(_captions(both, pixels[:batch]) for batch in batches),
+            *(_compare("decoding", both, _peer_decode, _own_decode, read[:b]) for b in batches),
+            *(_compare("caption", both, _peer_caption, _own_caption, pixels[:b]) for b in batches),
         ]
 
 
@@ -155,33 +151,10 @@ def _read(both: Sides, pixels: Tensor) -> Tensor:
     return both.ours["fp32"].module.read(prompt)
 
 
-def _decoding(both: Sides, read: Tensor) -> Comparison:
-    """Compare writing from the same encoder output: keys and values of it, and 30 steps."""
-    writers: dict[str, Callable[[Tensor], Ids]] = {}
-    for name, peer in both.theirs.items():
-        writers[f"transformers {name}"] = lambda x, peer=peer: _peer_decode(peer, x)  # type: ignore[misc]
-    for name, model in both.ours.items():
-        writers[f"seesay {name}"] = lambda x, model=model: _own_decode(model, x)  # type: ignore[misc]
-    return _compare("decoding", both, writers, read, timed_fp32=False)
-
-
-def _captions(both: Sides, pixels: Tensor) -> Comparison:
-    writers: dict[str, Callable[[Tensor], Ids]] = {}
-    for name, peer in both.theirs.items():
-        writers[f"transformers {name}"] = lambda x, peer=peer: _peer_caption(peer, x)  # type: ignore[misc]
-    for name, model in both.ours.items():
-        writers[f"seesay {name}"] = lambda x, model=model: _own_caption(model, x)  # type: ignore[misc]
-    return _compare("caption", both, writers, pixels, timed_fp32=len(pixels) == 1)
-
-
-def _compare(
-    what: str,
-    both: Sides,
-    writers: dict[str, Callable[[Tensor], Ids]],
-    given: Tensor,
-    *,
-    timed_fp32: bool,
-) -> Comparison:
+def _compare(what: str, both: Sides, peer: Writer, own: Writer, given: Tensor) -> Comparison:
+    """Compare writing: from what the encoder read (keys and values of it, 30 steps), or pixels."""
+    writers = {f"transformers {name}": partial(peer, model) for name, model in both.theirs.items()}
+    writers |= {f"seesay {name}": partial(own, model) for name, model in both.ours.items()}
     exact = writers["transformers fp32"](given)
     scores = _scores(both.ours["fp32"], given, exact)
     extra: dict[str, dict[str, Any]] = {}
@@ -192,10 +165,11 @@ def _compare(
         if side == "seesay":
             extra[name]["cosine"] = _cosine(_scores(both.ours[precision], given, exact), scores)
     # samples of many seconds straddle the machine's states and would take the others' time
+    timed_fp32 = what == "caption" and len(given) == 1
     timed = {name: w for name, w in writers.items() if timed_fp32 or not name.endswith("fp32")}
     return compare(
         f"Florence-2-base {what}, 3 beams, {TOKENS} tokens, batch {len(given)}",
-        {name: lambda w=write: w(given) for name, write in timed.items()},  # type: ignore[misc]
+        {name: partial(write, given) for name, write in timed.items()},
         BASELINE,
         items=len(given),
         budget=BUDGET,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -70,13 +70,13 @@ def write_pages(
             made = page(seed, index, level, size, split, scale)
             name = _save(out, split, index, made.image)
             drawn = of_page(made, random.Random(f"{seed}/{index}"))
-            samples += [_line(name, sample) for sample in drawn]
+            samples += [row(name, sample) for sample in drawn]
             words.append(_words(name, made))
             asked += _docvqa(name, index, len(asked), made, split)
             texts.add(name, index, made)
             advance()
-        _write_lines(out / f"{split}.jsonl", samples)
-        _write_lines(out / f"{split}_words.jsonl", words)
+        write_lines(out / f"{split}.jsonl", samples)
+        write_lines(out / f"{split}_words.jsonl", words)
         document = {"dataset_name": "made pages", "dataset_version": "1", "dataset_split": split}
         _write(out / f"{split}_docvqa.json", {**document, "data": asked})
         _write(out / f"{split}_text.json", texts.document)
@@ -102,10 +102,10 @@ def write_scenes(
             made = scene(seed, index, size, split)
             name = _save(out, split, index, made.image)
             drawn = of_scene(made, random.Random(f"{seed}/{index}"))
-            samples += [_line(name, sample) for sample in drawn]
+            samples += [row(name, sample) for sample in drawn]
             coco.add(name, index, made)
             advance()
-        _write_lines(out / f"{split}.jsonl", samples)
+        write_lines(out / f"{split}.jsonl", samples)
         _write(out / f"instances_{split}.json", coco.document)
         lines[split] = len(samples)
     _finish(out, "scenes", counts, seed=seed, size=size)
@@ -148,7 +148,8 @@ def _save(out: Path, split: Split, index: int, image: Image.Image) -> str:
     return name
 
 
-def _line(image: str, sample: Sample) -> dict[str, Any]:
+def row(image: str, sample: Sample) -> dict[str, Any]:
+    """Return a sample about a picture as a row of JSON lines."""
     one = len(sample.answers) == 1
     suffix = sample.answers[0] if one else list(sample.answers)
     return {"image": image, "prefix": sample.prefix, "suffix": suffix}
@@ -262,5 +263,6 @@ def _write(path: Path, document: dict[str, Any]) -> None:
     path.write_text(json.dumps(document, ensure_ascii=False, indent=1) + "\n", "utf-8")
 
 
-def _write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
+def write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Write JSON lines."""
+    path.write_text("".join(json.dumps(told, ensure_ascii=False) + "\n" for told in rows), "utf-8")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import shutil
 from collections.abc import Collection, Mapping
@@ -12,10 +11,11 @@ from typing import Any, NamedTuple
 from seesay.data import open_questions
 from seesay.evaluate.instructions import instructed
 from seesay.model import Model
-from seesay.recipes.made.labels import Sample, of_page, of_scene
+from seesay.recipes.made.labels import of_page, of_scene
 from seesay.recipes.made.pages import page
 from seesay.recipes.made.scenes import scene
 from seesay.recipes.made.vocabulary import Split
+from seesay.recipes.made.writing import row, write_lines
 from seesay.recipes.page.samples import SCALE
 from seesay.recipes.page.trace import SIZE
 
@@ -60,11 +60,11 @@ def make(out: Path, count: int, split: Split = "test") -> None:
                 image, samples = made.image, of_page(made, draw)
             name = f"images/{index:05}.png"
             image.save(folder / name)
-            rows += [_row(name, sample) for sample in samples]
+            rows += [row(name, sample) for sample in samples]
         for what in MEASURED.values():
             if what.pictures == pictures:
-                lines = [_line(row) for row in rows if row["prefix"].startswith(what.task)]
-                (folder / _file(what)).write_text("".join(lines), "utf-8")
+                own = (told for told in rows if told["prefix"].startswith(what.task))
+                write_lines(folder / _file(what), own)
     unfinished.rename(out)
 
 
@@ -112,11 +112,3 @@ def measure(
 
 def _file(what: Measured) -> str:
     return what.task.strip("<>").lower() + ".jsonl"
-
-
-def _line(row: dict[str, Any]) -> str:
-    return json.dumps(row, ensure_ascii=False) + "\n"
-
-
-def _row(image: str, sample: Sample) -> dict[str, Any]:
-    return {"image": image, "prefix": sample.prefix, "suffix": list(sample.answers)}

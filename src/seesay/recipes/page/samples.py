@@ -6,6 +6,7 @@ Everything is a function of the step. Where what is written is seen is told too 
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -136,14 +137,11 @@ class Maker:
     def _chosen(self, samples: Sequence[Sample], draw: random.Random) -> list[Sample]:
         """Draw prompts by the shares of their tasks, different ones while there are."""
         found: list[Sample] = []
-        weights = [self.mixture.tasks.get(s.prefix.partition(">")[0] + ">", 0.0) for s in samples]
-        counts: dict[str, int] = {}
-        for s in samples:
-            task = s.prefix.partition(">")[0]
-            counts[task] = counts.get(task, 0) + 1
+        tasks = [s.prefix.partition(">")[0] + ">" for s in samples]
+        counts = Counter(tasks)
         weights = [
-            w / counts[s.prefix.partition(">")[0]] if self._short(s) else 0.0
-            for w, s in zip(weights, samples, strict=True)
+            self.mixture.tasks.get(task, 0.0) / counts[task] if self._short(s) else 0.0
+            for task, s in zip(tasks, samples, strict=True)
         ]
         for _ in range(self.mixture.each):
             if not any(weights):  # all too long, or all drawn
